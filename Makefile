@@ -1,0 +1,96 @@
+# `make lab` and `make test` each work alone on a fresh machine; `make` alone lists all targets.
+# Both put everything into .venv/ here, and nothing anywhere else.
+
+# Any of these can be set on the command line: make lab PYTHON=python3.12
+PYTHON ?= python3
+WORKERS ?= 2
+LAB_FLAGS ?=
+# A folder shared/data beside the repository is used when there is one.
+MINIVIT_DATA ?= $(abspath $(wildcard ../shared/data))
+
+VENV := .venv
+BIN := $(VENV)/bin
+NOTEBOOKS = $(wildcard lessons/*.ipynb solutions/*.ipynb)
+START = $(firstword $(wildcard lessons/00_start_here.ipynb lessons/05_training_on_cifar10.ipynb) lessons)
+# JupyterLab refuses to start as root, who is the only user of many containers.
+AS_ROOT = $(if $(filter 0,$(shell id -u)),--allow-root)
+
+# A notebook runs in its own folder, so a relative path has to be made absolute here.
+ifneq ($(strip $(MINIVIT_DATA)),)
+ifeq ($(filter /% ~%,$(firstword $(MINIVIT_DATA))),)
+override MINIVIT_DATA := $(CURDIR)/$(MINIVIT_DATA)
+endif
+export MINIVIT_DATA
+endif
+
+.PHONY: help lab test lint format bench wheel retarget clean
+.NOTPARALLEL:
+
+help:  ## list the targets (what `make` alone does)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+lab: $(VENV)/.lab  ## create .venv, install, open JupyterLab on the first lesson
+	$(BIN)/python -m jupyterlab $(AS_ROOT) $(LAB_FLAGS) $(START)
+
+test: $(VENV)/.test  ## create .venv, install, run every check: style, unit tests, lessons
+	@echo "== 1 of 3: style (ruff)"
+	@$(MAKE) --no-print-directory lint
+	@echo "== 2 of 3: unit tests"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
+	@echo "== 3 of 3: lessons and solutions, at the smallest scale"
+	$(if $(NOTEBOOKS),MINIVIT_SCALE=smoke OMP_NUM_THREADS=1 $(BIN)/python -m pytest \
+	  -n $(WORKERS) --dist loadscope --nbval-lax --nbval-current-env --nbval-cell-timeout=120 \
+	  $(NOTEBOOKS),@echo "no notebooks yet")
+
+lint: $(VENV)/.test  ## check style only
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+
+format: $(VENV)/.test  ## repair style where ruff can
+	$(BIN)/python -m ruff check --fix .
+	$(BIN)/python -m ruff format .
+
+bench: $(VENV)/.test  ## measure speed against timm and vit-pytorch (minutes; leave the machine alone)
+	$(BIN)/python -m benchmarks.run
+
+wheel: $(VENV)/.lab  ## build dist/minivit-*.whl, to upload to Colab
+	$(BIN)/python -m pip wheel --no-deps --wheel-dir dist .
+
+retarget:  ## set the repository's address everywhere: make retarget REPO=https://github.com/ORG/NAME
+	@$(PYTHON) tools/retarget.py "$(REPO)"
+
+clean:  ## remove caches and built files; .venv and runs stay
+	rm -rf build dist .pytest_cache .ruff_cache .hypothesis
+	find . -name .venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+# A stamp is made only after its step has succeeded, so an interrupted install is taken up again,
+# and a finished one is repeated only when pyproject.toml changes.
+$(VENV)/.lab: pyproject.toml $(VENV)/.made
+	@echo "== installing into $(VENV) (PyTorch is large: the first time takes minutes)"
+	$(BIN)/python -m pip install -e ".[lab]"
+	@touch $@
+
+$(VENV)/.test: pyproject.toml $(VENV)/.made
+	@echo "== installing into $(VENV) (PyTorch is large: the first time takes minutes)"
+	$(BIN)/python -m pip install -e ".[lab,test]"
+	@touch $(VENV)/.lab $@
+
+# The Python behind .venv may be gone, after an upgrade of the system: then begin again.
+ifneq ($(shell $(BIN)/python -c "print('works')" 2>/dev/null),works)
+CLEAR := --clear
+.PHONY: $(VENV)/.made
+endif
+
+$(VENV)/.made:
+	@command -v "$(PYTHON)" >/dev/null || { \
+	  echo "There is no $(PYTHON) here. Install Python 3.11 or newer, or name yours:" \
+	    "make lab PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "$(PYTHON) is $$($(PYTHON) --version 2>&1), and minivit needs Python 3.11 or newer." \
+	    "If you have a newer one, name it: make lab PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  version=$$($(PYTHON) -c 'import sys; print("python%d.%d" % sys.version_info[:2])'); \
+	  echo "This Python can't make virtual environments. On Debian and Ubuntu install the missing" \
+	    "package: sudo apt-get install $$version-venv, and run make again."; exit 1; }
+	$(PYTHON) -m venv $(CLEAR) $(VENV)
+	@touch $@

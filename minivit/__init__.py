@@ -1,0 +1,61 @@
+"""minivit: a small Vision Transformer, mimetic initialization, and the course that proves it.
+
+bring in their libraries when they are used.
+"""
+
+from minivit.bases import torch_default_, vit_trunc_normal_
+from minivit.circuits import (
+    AttentionWeights,
+    attention_layers,
+    attention_maps,
+    diagonal_stats,
+    ov,
+    position_gram,
+    qk,
+    spectrum,
+)
+from minivit.data import Augment, ImageSet, cifar10
+from minivit.init import (
+    Mimetic,
+    initialize_,
+    mimetic_,
+    mimetic_attention_,
+    norm_matched_,
+    rotated_,
+)
+from minivit.model import VIT_BASE, VIT_SMALL, VIT_TINY, ViT, ViTConfig, load_model, save_model
+from minivit.train import TrainConfig, evaluate, train
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "VIT_BASE",
+    "VIT_SMALL",
+    "VIT_TINY",
+    "AttentionWeights",
+    "Augment",
+    "ImageSet",
+    "Mimetic",
+    "TrainConfig",
+    "ViT",
+    "ViTConfig",
+    "attention_layers",
+    "attention_maps",
+    "cifar10",
+    "diagonal_stats",
+    "evaluate",
+    "initialize_",
+    "load_model",
+    "mimetic_",
+    "mimetic_attention_",
+    "norm_matched_",
+    "ov",
+    "position_gram",
+    "qk",
+    "rotated_",
+    "save_model",
+    "spectrum",
+    "torch_default_",
+    "train",
+    "vit_trunc_normal_",
+]

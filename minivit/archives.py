@@ -1,0 +1,282 @@
+"""Where images come from: folders and archives of image files, or the original CIFAR-10.
+
+No archive is unpacked to disk: it is read once, from its beginning to its end. What was decoded is
+kept in a cache. Functions return (tensors, about): "train_images" uint8 (image, 3, height, width),
+"train_labels" int64, and the same for test; about is name, digest, classes, mean and std.
+"""
+
+import hashlib
+import io
+import lzma
+import os
+import re
+import socket
+import tarfile
+import warnings
+import zipfile
+import zlib
+from functools import partial
+from http.client import HTTPException
+from pathlib import Path, PureWindowsPath
+
+import numpy as np
+import torch
+
+from minivit.storage import file_digest, read_tensors, tensor_digest, write_tensors
+
+SPLITS = ("train", "test")
+SUFFIXES = (".jpg", ".jpeg", ".png")
+# RuntimeError: a zip with a password or an unknown compression. KeyError: a tar's dangling link.
+BROKEN = (OSError, EOFError, RuntimeError, KeyError, tarfile.TarError, zipfile.BadZipFile)
+BROKEN = (*BROKEN, zlib.error, lzma.LZMAError)
+CIFAR10_CLASSES = "airplane automobile bird cat deer dog frog horse ship truck"
+ORIGINAL_MD5 = "c58f30108f718f92721af3b95e74349a"
+ORIGINAL_FILES = ("cifar-10-batches-py", "cifar-10-python.tar.gz")
+ARCHIVE = re.compile(r"cifar10(?!\d).*\.(tar|tgz|tar\.gz|tar\.xz|zip)")  # not cifar100
+WAYS_OUT = (
+    "Three ways out: (1) fetch cifar-10-python.tar.gz by hand (www.cs.toronto.edu/~kriz/cifar.html)"
+    ", put it into a folder and set MINIVIT_DATA to that folder; (2) read an archive or folder of "
+    "images: cifar10(path, source='folder'); (3) use generated images: cifar10(source='synthetic')"
+)
+
+
+class UnavailableError(ValueError):
+    """The original CIFAR-10 can't be had: no network, or no working torchvision."""
+
+
+def cache_dir():
+    """The folder for decoded and downloaded data: $MINIVIT_CACHE, or else ~/.cache/minivit."""
+    return Path(os.environ.get("MINIVIT_CACHE") or "~/.cache/minivit").expanduser()
+
+
+def look_in(place):
+    """Returns ("folder", path) or ("torchvision", root) for what stands there, or (None, None)."""
+    place = Path(place).expanduser()
+    if not place.exists():
+        raise ValueError(f"{place}: no such file or folder (from root, or else MINIVIT_DATA)")
+    if place.name in ORIGINAL_FILES:
+        return "torchvision", place.parent
+    if place.is_file():
+        return "folder", place
+    archives = sorted(file for file in place.iterdir() if ARCHIVE.fullmatch(file.name))
+    if archives:
+        return "folder", archives[0]
+    if any((place / name).exists() for name in ORIGINAL_FILES):
+        return "torchvision", place
+    folders = [*place.glob("train"), *place.glob("*/train")]
+    return ("folder", place) if folders else (None, None)
+
+
+def original(root=None):
+    """The original CIFAR-10 through torchvision, which checks it; downloads it where it is missing.
+
+    root: where its files are or go, by default the cache. Raises UnavailableError.
+    """
+
+    def build():
+        tensors, classes = _read_original(Path(root or cache_dir()).expanduser())
+        return tensors, {"name": "CIFAR-10", "digest": ORIGINAL_MD5, "classes": classes}
+
+    return _kept(f"cifar-10-{ORIGINAL_MD5}", build)
+
+
+def image_folders(path):
+    """The images `train/CLASS/*` and `test/CLASS/*`, png or jpg, of a folder or an archive.
+
+    path: a folder, or .tar, .tgz, .tar.xz or .zip; train and test may stand in one folder more.
+    Sorted by class, then by file name. Raises ValueError for an archive that is cut short, is none
+    or holds paths out of it; for images that can't be read, are not RGB or not all of one size;
+    and for classes that train and test do not share.
+    """
+    key = _fingerprint(path)
+
+    def build():
+        tensors, classes, suffixes = _read_image_folders(path)
+        # A folder's key holds dates, so there the decoded images say which data they are.
+        digest = key if path.is_file() else tensor_digest(tensors)
+        name = _name(path, tensors, classes, suffixes)
+        return tensors, {"name": name, "digest": digest, "classes": classes}
+
+    return _kept(f"{path.name}-{key[:32]}", build)
+
+
+def channel_statistics(images):
+    """Mean and population std of each channel over all pixels, in units of the full range."""
+    total = squares = torch.zeros(3, dtype=torch.float64)
+    for part in images.split(1000):  # float64 copies of all would take over a gigabyte
+        part = part.double() / 255
+        total, squares = total + part.sum((0, 2, 3)), squares + part.square().sum((0, 2, 3))
+    mean = total / images[:, 0].numel()
+    variance = (squares / images[:, 0].numel() - mean**2).clamp(min=0)
+    return {"mean": mean.tolist(), "std": variance.sqrt().tolist()}
+
+
+def _name(path, tensors, classes, suffixes):
+    counts = [len(tensors[f"{split}_labels"]) for split in ("train", "test")]
+    # CINIC-10 has the same classes at the same size: only the counts tell.
+    if " ".join(classes) == CIFAR10_CLASSES and counts == [50_000, 10_000]:
+        if suffixes <= {".jpg", ".jpeg"}:
+            return "CIFAR-10, JPEG re-encoded"
+        if suffixes == {".png"}:
+            return "CIFAR-10 (PNG)"
+    return f"image folder {path.name}"
+
+
+def _kept(key, build):
+    """Returns what is kept under `key`; where that is nothing or damaged, builds and keeps it."""
+    path = cache_dir() / f"{key}.safetensors"
+    if path.exists():
+        try:
+            return read_tensors(path)
+        except ValueError as error:
+            warnings.warn(f"the cache is damaged and built again: {error}", stacklevel=5)
+    tensors, about = build()
+    about |= channel_statistics(tensors["train_images"])
+    try:
+        write_tensors(path, tensors, about)
+    except Exception as error:  # a full disk or a read-only folder is no reason to stop
+        warnings.warn(f"the decoded images can't be kept in {path}: {error}", stacklevel=5)
+    return tensors, about
+
+
+def _read_original(root):
+    cifar10 = _torchvision_cifar10()
+    timeout = socket.getdefaulttimeout()
+    # Without one, a network that swallows packets would hang the download for minutes.
+    socket.setdefaulttimeout(20.0)
+    try:
+        sets = {split: cifar10(root, split == "train", download=True) for split in SPLITS}
+    except (OSError, HTTPException, RuntimeError) as error:
+        message = f"CIFAR-10 can't be downloaded to {root} ({error}). {WAYS_OUT}"
+        raise UnavailableError(message) from error
+    finally:
+        socket.setdefaulttimeout(timeout)
+    tensors = {}
+    for split, data in sets.items():
+        images = torch.from_numpy(data.data).permute(0, 3, 1, 2).contiguous()
+        tensors |= {f"{split}_images": images, f"{split}_labels": torch.tensor(data.targets)}
+    return tensors, sets["train"].classes
+
+
+def _torchvision_cifar10():
+    try:
+        from torchvision.datasets import CIFAR10
+    except (ImportError, RuntimeError, AttributeError, OSError) as error:
+        raise UnavailableError(
+            f"torchvision is missing or does not match torch {torch.__version__} ({error}). Install"
+            f" a matching pair: pip install --upgrade torch torchvision; or do without. {WAYS_OUT}"
+        ) from error
+    return CIFAR10
+
+
+def _read_image_folders(path):
+    """Returns (tensors, class names, file suffixes)."""
+    files = _collect(path)
+    train, test = ({place[1] for place in files if place[0] == split} for split in SPLITS)
+    if not files:
+        raise ValueError(
+            f"{path}: no images found; expected train/CLASS/*.png or *.jpg, and test/CLASS/… "
+            "(CIFAR-10's own cifar-10-python.tar.gz is read with source='torchvision')"
+        )
+    if train != test:
+        only = f"only train has {sorted(train - test)}, only test has {sorted(test - train)}"
+        raise ValueError(f"{path}: class folders are missing: {only}")
+    classes = sorted(train)
+    places = sorted(files)  # all of test before train
+    images = torch.from_numpy(_decode_all(path, places, files))
+    labels = torch.tensor([classes.index(place[1]) for place in places])
+    n_test = sum(place[0] == "test" for place in places)
+    tensors = {"test_images": images[:n_test], "test_labels": labels[:n_test]}
+    tensors |= {"train_images": images[n_test:], "train_labels": labels[n_test:]}
+    return tensors, classes, {Path(place[2]).suffix.lower() for place in places}
+
+
+def _fingerprint(path):
+    """A digest that changes with the data: of an archive's bytes, or of a folder's file list."""
+    if path.is_file():
+        return file_digest(path)
+    stats = [(str(file.relative_to(path)), file.stat()) for file in _list(path)]
+    stats = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+    return hashlib.sha256(repr(stats).encode()).hexdigest()
+
+
+def _collect(path):
+    """All image files as {(split, class, file name): bytes}."""
+    files, tops = {}, set()
+    try:
+        for name, read in _entries(path):
+            place = _place(path, name)
+            if place and read:
+                tops.add(place[:-3])
+                files[place[-3:]] = read()
+    except BROKEN as error:
+        raise ValueError(
+            f"{path}: can't be read to its end ({error}): either it is no archive (tar, tgz, "
+            "tar.xz, zip), or it is damaged or cut short and must be fetched again"
+        ) from error
+    if len(tops) > 1:
+        raise ValueError(f"{path}: holds several data sets, in the folders {sorted(tops)}")
+    return files
+
+
+def _entries(path):
+    """Yields (name, function that reads it or None) for all that stands there, in order."""
+    if path.is_dir():
+        yield from ((str(file.relative_to(path)), file.read_bytes) for file in _list(path))
+    elif zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            yield from ((name, partial(archive.read, name)) for name in archive.namelist())
+    else:
+        with tarfile.open(path) as archive:
+            for member in archive:
+                file = archive.extractfile(member)
+                yield member.name, file and file.read
+            # A compressed file that is cut short fails by itself; of a plain one tarfile takes
+            # any break between two files for its end.
+            plain = isinstance(archive.fileobj, io.BufferedReader)
+            if plain and path.stat().st_size < archive.offset + tarfile.BLOCKSIZE:
+                raise EOFError("no end-of-archive mark")
+
+
+def _place(path, name):
+    """Returns ([folder,] split, class, file), or None for an entry that is no image of a class."""
+    entry = PureWindowsPath(name)  # knows both slashes and drive letters, on every system
+    if entry.anchor or ".." in entry.parts:
+        raise ValueError(f"{path}: the entry {name!r} climbs out of the archive; refused")
+    hidden = entry.name.startswith(".")  # macOS adds such files to a zip
+    if hidden or entry.suffix.lower() not in SUFFIXES or len(entry.parts) not in (3, 4):
+        return None
+    return entry.parts if entry.parts[-3] in SPLITS else None
+
+
+def _list(folder):
+    patterns = [f"{top}{split}/*/*" for top in ("", "*/") for split in SPLITS]
+    return sorted(file for pattern in patterns for file in folder.glob(pattern))
+
+
+def _decode_all(path, places, files):
+    """Decodes into one array (image, 3, height, width)."""
+    shape = _decode(path, places[0], files).shape
+    images = np.empty((len(places), *shape), np.uint8)
+    for i, place in enumerate(places):
+        image = _decode(path, place, files)
+        if image.shape != shape:
+            raise ValueError(
+                f"{path}: {'/'.join(place)} has {image.shape[1:]} pixels, {'/'.join(places[0])} "
+                f"{shape[1:]}; all images must have one size"
+            )
+        images[i] = image
+    return images
+
+
+def _decode(path, place, files):
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(files[place])) as image:
+            mode, pixels = image.mode, np.asarray(image)
+    except Exception as error:  # decoders fail in many ways: OSError, SyntaxError, struct.error, …
+        raise ValueError(f"{path}: {'/'.join(place)} is no readable image ({error})") from error
+    if mode != "RGB":
+        raise ValueError(f"{path}: {'/'.join(place)} is in mode {mode}; images must be RGB")
+    return pixels.transpose(2, 0, 1)

@@ -1,0 +1,111 @@
+"""Bases: how every layer of a network starts before attention gets an initializer of its own.
+
+A comparison of attention initializers must be made on one base: the base alone moves the result.
+Both work in place on minivit's, timm's and torchvision's ViT and return the model; `generator` is a
+CPU torch.Generator (None: torch's global one), so that one seed gives the same numbers everywhere.
+"""
+
+import math
+
+import torch
+from torch import nn
+
+from minivit.circuits import attention_layers
+from minivit.model import ViT, initial_positions
+
+
+def torch_default_(model, *, generator=None):
+    """Base: every layer as PyTorch's own constructor sets it, but attention biases at zero.
+
+    Linear and convolution: uniform within ±1/√fan_in, weight and bias; nn.MultiheadAttention:
+    Xavier. Positions and class token, for which PyTorch has no default, as in `vit_trunc_normal_`.
+    Raises ValueError for a parameter that is none of these.
+    """
+    _set_every_layer_(model, _torch_linear_, generator)
+    with torch.no_grad():
+        for layer in attention_layers(model):
+            for bias in layer.biases:
+                bias.zero_()
+    return model
+
+
+def vit_trunc_normal_(model, *, generator=None):
+    """Base: every layer as timm's VisionTransformer sets it (`init_weights_vit_timm`).
+
+    Linear: normal of standard deviation 0.02, zero bias; positions 0.02, class token 1e-6; the
+    patch convolution as PyTorch leaves it. A sin-cos table starts as that table. Raises ValueError
+    for a parameter that is none of these.
+    """
+    return _set_every_layer_(model, _timm_linear_, generator)
+
+
+@torch.no_grad()
+def _set_every_layer_(model, linear_, generator):
+    _check_generator(generator)
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear | nn.MultiheadAttention):
+            linear_(module, generator)
+        elif isinstance(module, nn.Conv2d):
+            _torch_linear_(module, generator)
+        elif isinstance(module, nn.LayerNorm):
+            module.reset_parameters()  # gain 1, bias 0: nothing is drawn
+        else:
+            for part, parameter in module.named_parameters(recurse=False):
+                _set_embedding_(f"{name}.{part}".strip("."), module, parameter, generator)
+    return model
+
+
+def _torch_linear_(module, generator):
+    if isinstance(module, nn.MultiheadAttention):  # its out_proj is a Linear of its own
+        weight = module.in_proj_weight
+        bound = math.sqrt(6 / sum(weight.shape))
+        return weight.copy_(uniform(*weight.shape, bound=bound, generator=generator))
+    bound = 1 / math.sqrt(module.weight[0].numel())  # 1/√fan_in
+    for parameter in module.parameters(recurse=False):
+        parameter.copy_(uniform(*parameter.shape, bound=bound, generator=generator))
+
+
+def _timm_linear_(module, generator):
+    is_fused = isinstance(module, nn.MultiheadAttention)
+    weight, bias = (
+        (module.in_proj_weight, module.in_proj_bias) if is_fused else (module.weight, module.bias)
+    )
+    weight.copy_(0.02 * normal(*weight.shape, generator=generator))
+    if bias is not None:
+        bias.zero_()
+
+
+def _set_embedding_(name, module, parameter, generator):
+    kind = name.rpartition(".")[2]
+    if kind in ("pos_embed", "pos_embedding"):
+        if isinstance(module, ViT) and module.config.positions != "learned":
+            parameter.copy_(initial_positions(module.config))
+        else:
+            parameter.copy_(0.02 * normal(*parameter.shape, generator=generator))
+    elif kind in ("cls_token", "class_token"):
+        parameter.copy_(1e-6 * normal(*parameter.shape, generator=generator))
+    else:
+        raise ValueError(
+            f"no base knows how to start the parameter {name!r} {tuple(parameter.shape)}"
+        )
+
+
+BASES = {"torch_default": torch_default_, "vit_trunc_normal": vit_trunc_normal_}
+
+
+def normal(*shape, generator=None):
+    """Standard normal float32 numbers, drawn on the CPU. ValueError for a generator elsewhere."""
+    _check_generator(generator)
+    return torch.randn(shape, generator=generator)
+
+
+def uniform(*shape, bound, generator=None):
+    return (2 * torch.rand(shape, generator=generator) - 1) * bound
+
+
+def _check_generator(generator):
+    if generator is not None and generator.device.type != "cpu":
+        raise ValueError(
+            f"the generator is on {generator.device}; noise is drawn on the CPU, so that one seed "
+            "gives the same network everywhere: use torch.Generator()"
+        )

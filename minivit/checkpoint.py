@@ -1,0 +1,147 @@
+"""The file from which an interrupted training goes on, and the test that it is of the same run.
+
+It holds the weights, AdamW's moments, the gradient scaler and the epochs so far, and names the run:
+configuration, model, seed, data, device, and the weights at the start.
+"""
+
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from minivit.runtime import stream
+from minivit.storage import read_tensors, write_tensors
+
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what AdamW remembers of each parameter
+
+
+class Checkpoint:
+    """The file at `path` for one `run` on these sets.
+
+    run: has model, optimizer, scaler (which are written and read back), config, seed and device.
+    """
+
+    def __init__(self, path, run, train_set, eval_set):
+        self.path, self.run = Path(path), run
+        self.identity = json.loads(json.dumps(_identity(run, train_set, eval_set)))
+        names = {parameter: name for name, parameter in run.model.named_parameters()}
+        self.trained = [names[p] for group in run.optimizer.param_groups for p in group["params"]]
+        self.start = _sketch(run.model.state_dict())
+
+    def open(self):
+        """Writes epoch 0 where no file holds an epoch; returns the epochs so far, as dicts.
+
+        Raises ValueError where the file is damaged or of another run.
+        """
+        if self.path.exists():
+            tensors, metadata = self._read()
+            other = self._differences(tensors, metadata)
+            if not other:
+                self.start = metadata["start"]
+                return self._restore(tensors, metadata)
+            if metadata["epochs"]:
+                raise ValueError(
+                    f"{self.path} holds another run: {'; '.join(other)}. Name another file, or "
+                    "delete this one to start again"
+                )
+        self.save([])
+        return []
+
+    def save(self, epochs):
+        """Writes everything: whole, or not at all."""
+        tensors = {f"model/{name}": value for name, value in self.run.model.state_dict().items()}
+        for index, state in self.run.optimizer.state_dict()["state"].items():
+            tensors |= {f"{moment}/{self.trained[index]}": state[moment] for moment in MOMENTS}
+        metadata = {
+            "run": self.identity,
+            "start": self.start,
+            "epochs": epochs,
+            "scaler": self.run.scaler.state_dict(),
+            "torch": str(torch.__version__),  # for the reader; another torch may go on
+        }
+        write_tensors(self.path, tensors, metadata)
+
+    def after_interrupt(self):
+        """Puts the model back to the last whole epoch; returns the sentence that says how to go on.
+
+        So the same call may follow at once, in the same process too.
+        """
+        done = len(self._restore(*self._read()))
+        return f"training stopped; {self.path} holds epoch {done}: run the same again to go on"
+
+    def _read(self):
+        try:
+            tensors, metadata = read_tensors(self.path)
+        except ValueError as error:
+            hint = "if it is the checkpoint of this run, delete it to start again"
+            raise ValueError(f"{error}; {hint}") from error
+        if not metadata.keys() >= {"run", "start", "epochs", "scaler"}:
+            raise ValueError(f"{self.path}: not a checkpoint of train(); name another file")
+        return tensors, metadata
+
+    def _differences(self, tensors, metadata):
+        there, here = metadata["run"], self.identity
+        other = [
+            f"{name} is {there.get(name)!r} there and {here.get(name)!r} here"
+            for name in sorted(there.keys() | here.keys())
+            if there.get(name) != here.get(name)
+        ]
+        # Arms of one seed differ in nothing but the weights at the start. A model that is already
+        # where the file is comes from a call that is repeated in the same process.
+        starts = (metadata["start"], _sketch(_weights(tensors)))
+        if not other and not any(_alike(self.start, start) for start in starts):
+            other = ["the model starts from other weights (another initialization?)"]
+        return other
+
+    def _restore(self, tensors, metadata):
+        self.run.model.load_state_dict(_weights(tensors))
+        started = len(metadata["epochs"]) > 0
+        state = {
+            index: {moment: tensors[f"{moment}/{name}"] for moment in MOMENTS}
+            for index, name in enumerate(self.trained)
+            if started
+        }
+        groups = self.run.optimizer.state_dict()["param_groups"]
+        self.run.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        self.run.scaler.load_state_dict(metadata["scaler"])
+        return metadata["epochs"]
+
+
+def _identity(run, train_set, eval_set):
+    """What must be the same for a run to go on."""
+    model = {f"model.{name}": value for name, value in asdict(run.model.config).items()}
+    return {
+        **asdict(run.config),
+        **model,
+        "trained parameters": sum(p.requires_grad for p in run.model.parameters()),
+        "seed": run.seed,
+        "training images": train_set.subset_digest,
+        "validation images": eval_set and eval_set.subset_digest,
+        "device": run.device.type,
+    }
+
+
+def _weights(tensors):
+    return {
+        name.removeprefix("model/"): value
+        for name, value in tensors.items()
+        if name.startswith("model/")
+    }
+
+
+def _sketch(weights):
+    """One number for each tensor, its product with a fixed random one."""
+    generator = stream(0, "sketch")
+    return [
+        (weights[name].cpu().float() * torch.randn(weights[name].shape, generator=generator))
+        .sum()
+        .item()
+        for name in sorted(weights)
+    ]
+
+
+def _alike(a, b):
+    # Not bit for bit: the SVD in an initializer differs a little from one machine to the next.
+    return len(a) == len(b) and math.dist(a, b) <= 0.01 * math.hypot(*b)

@@ -1,0 +1,242 @@
+"""Attention weights read as the two bilinear forms that they compute.
+
+With tokens as rows, x @ W, one head's logits are x (W_Q W_Kᵀ) xᵀ and its contribution to the output
+is A x (W_V W_O), A the attention map. The factors are arbitrary up to an invertible matrix between
+them, the products are not: so everything here looks at products (the QK and OV circuits of Elhage
+et al., A Mathematical Framework for Transformer Circuits, 2021).
+"""
+
+import inspect
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class AttentionLayer(NamedTuple):
+    """One attention layer's own tensors, not copies: writing into them changes the model.
+
+    qkv: (3 · dim, dim), rows W_Qᵀ, W_Kᵀ, W_Vᵀ, head after head. proj: (dim, dim), W_projᵀ.
+    """
+
+    name: str
+    qkv: Tensor
+    proj: Tensor
+    heads: int
+    biases: tuple
+
+
+def attention_layers(model: nn.Module) -> list[AttentionLayer]:
+    """Returns the attention layers of a model, in order.
+
+    Known are nn.MultiheadAttention (torchvision's ViT) and any module that has `qkv`, `proj` and
+    `num_heads` and no other parameters (minivit's and timm's ViT). Raises ValueError for a model
+    without attention and, with its name, for attention of another kind: what this package says of
+    W_Q W_Kᵀ would not hold there.
+    """
+    layers, seen = [], ()
+    for name, module in model.named_modules():
+        if seen and name.startswith(seen):
+            continue
+        if isinstance(module, nn.MultiheadAttention) or hasattr(module, "qkv"):
+            layers.append(_read_layer(name, module))
+            seen = (*seen, f"{name}.")
+        elif _looks_like_attention(module):
+            raise ValueError(
+                f"{name!r} is a {type(module).__name__}, an attention that minivit does not know; "
+                "give its weights to mimetic_attention_(qkv, proj, heads) yourself"
+            )
+    if not layers:
+        raise ValueError(f"{type(model).__name__} has no attention layer")
+    return layers
+
+
+def _looks_like_attention(module):
+    own = type(module).__name__.lower()
+    children = [type(child).__name__.lower() for child in list(module.modules())[1:]]
+    is_named = "attention" in own or own.endswith("attn")
+    return (
+        is_named
+        and any(True for _ in module.parameters())
+        and not any("attention" in child or child.endswith("attn") for child in children)
+    )
+
+
+def _read_layer(name, module):
+    reason = _why_unknown(module)
+    if reason:
+        raise ValueError(f"{name!r} is a {type(module).__name__} that {reason}")
+    if isinstance(module, nn.MultiheadAttention):
+        qkv, qkv_bias, proj = module.in_proj_weight, module.in_proj_bias, module.out_proj
+    else:
+        qkv, qkv_bias, proj = module.qkv.weight, module.qkv.bias, module.proj
+    biases = tuple(bias for bias in (qkv_bias, proj.bias) if bias is not None)
+    return AttentionLayer(name, qkv, proj.weight, module.num_heads, biases)
+
+
+def _why_unknown(module):
+    """Says what makes the module compute another map than Attention's, or None."""
+    if isinstance(module, nn.MultiheadAttention):
+        if module.in_proj_weight is None:
+            return "has keys or values of another width than its queries"
+        return "appends biases to its keys and values" if module.bias_k is not None else None
+    linear = all(isinstance(getattr(module, part, None), nn.Linear) for part in ("qkv", "proj"))
+    if not (linear and hasattr(module, "num_heads")):
+        return "has qkv, but not also linear maps qkv and proj and a number num_heads"
+    parts = {*module.qkv.parameters(), *module.proj.parameters()}
+    if set(module.parameters()) - parts:
+        return "has parameters besides qkv and proj"
+    changed = [p for p in ("q_norm", "k_norm", "norm") if not _is_identity(module, p)]
+    if changed:
+        return f"normalises inside ({', '.join(changed)})"
+    if "rope" in inspect.signature(module.forward).parameters:
+        return "rotates queries and keys (rotary positions)"
+    return None
+
+
+def _is_identity(module, part):
+    return isinstance(getattr(module, part, None), nn.Identity | None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionWeights:
+    """Copies of all attention weights of one model, in float32 on the CPU, for `x @ W`.
+
+    norm_gain is the gain of the LayerNorm before each attention, where there is one: what the
+    products act on is the normalised token times this gain.
+    """
+
+    W_Q: Float[Tensor, "layer head dim head_dim"]
+    W_K: Float[Tensor, "layer head dim head_dim"]
+    W_V: Float[Tensor, "layer head dim head_dim"]
+    W_O: Float[Tensor, "layer head head_dim dim"]
+    norm_gain: Float[Tensor, "layer dim"] | None = None
+
+    @classmethod
+    def of(cls, model: nn.Module) -> "AttentionWeights":
+        """Reads a model; ValueError as in `attention_layers`."""
+        layers = attention_layers(model)
+        split = [split_heads(layer.qkv, layer.proj, layer.heads) for layer in layers]
+        W_Q, W_K, W_V, W_O = (torch.stack(parts) for parts in zip(*split, strict=True))
+        gains = [_norm_before(model, layer.name) for layer in layers]
+        norm_gain = None if any(gain is None for gain in gains) else torch.stack(gains)
+        return cls(W_Q=W_Q, W_K=W_K, W_V=W_V, W_O=W_O, norm_gain=norm_gain)
+
+    @classmethod
+    def load(cls, name_or_path) -> "AttentionWeights":
+        """Reads a checkpoint of `pretrained.CATALOG` or a file; also GPT-2's, which is no ViT."""
+        from minivit.pretrained import read_attention
+
+        return read_attention(name_or_path)
+
+    @property
+    def head_dim(self):
+        return self.W_Q.shape[-1]
+
+
+def split_heads(qkv: Float[Tensor, "dim3 dim"], proj: Float[Tensor, "dim dim"], heads: int):
+    """Takes nn.Linear's transposed, fused weights apart: (W_Q, W_K, W_V, W_O) of one layer.
+
+    The first three are (head, dim, head_dim), the last is (head, head_dim, dim).
+    """
+    qkv, proj = qkv.detach().float().cpu(), proj.detach().float().cpu()
+    W_Q, W_K, W_V = qkv.unflatten(0, (3, heads, -1)).transpose(2, 3)  # (head, dim, head_dim)
+    return W_Q, W_K, W_V, proj.T.unflatten(0, (heads, -1))
+
+
+def _norm_before(model, attention_name):
+    parent = model.get_submodule(attention_name.rpartition(".")[0])
+    norm = getattr(parent, "norm1", getattr(parent, "ln_1", None))
+    gain = getattr(norm, "weight", None)
+    return None if gain is None else gain.detach().float().cpu()
+
+
+def qk(weights: AttentionWeights) -> Float[Tensor, "layer head dim dim"]:
+    """W_Q W_Kᵀ of every head; the 1/√head_dim of the logits is not in it."""
+    return weights.W_Q @ weights.W_K.transpose(-1, -2)
+
+
+def ov(weights: AttentionWeights) -> Float[Tensor, "layer head dim dim"]:
+    """W_V W_O of every head; their sum over heads is the W_V W_proj of the paper."""
+    return weights.W_V @ weights.W_O
+
+
+class DiagonalStats(NamedTuple):
+    """How much of a multiple of I a product holds; each entry has the product's leading axes.
+
+    mean: of the diagonal. spread: standard deviation of the entries off it. ratio: mean / spread.
+    chance: the standard deviation that a mean diagonal has by chance, spread / √dim: significance
+    is mean / chance. cosine: with I, trace / (‖product‖ √dim): size. ceiling: the largest cosine
+    that the rank allows, √(rank / dim).
+    """
+
+    mean: Tensor
+    spread: Tensor
+    ratio: Tensor
+    chance: Tensor
+    cosine: Tensor
+    ceiling: float
+
+
+def diagonal_stats(product: Float[Tensor, "*lead dim dim"], rank: int | None = None):
+    """Measures the multiple of I in square matrices; `rank` is head_dim for one head's product.
+
+    Raises ValueError for matrices that are not square, smaller than 2 × 2, or of a smaller size
+    than their rank.
+    """
+    dim = product.shape[-1]
+    if product.shape[-2] != dim or dim < 2:
+        raise ValueError(
+            f"shape {tuple(product.shape)}: the last two axes must be equal, at least 2"
+        )
+    rank = dim if rank is None else rank
+    if not 1 <= rank <= dim:
+        raise ValueError(f"rank is {rank}; it must be from 1 to {dim}")
+    mean = product.diagonal(dim1=-2, dim2=-1).mean(-1)
+    off = product[..., ~torch.eye(dim, dtype=torch.bool, device=product.device)]
+    spread = off.std(-1)
+    cosine = mean * math.sqrt(dim) / torch.linalg.matrix_norm(product)
+    chance = spread / math.sqrt(dim)
+    return DiagonalStats(mean, spread, mean / spread, chance, cosine, math.sqrt(rank / dim))
+
+
+def spectrum(
+    left: Float[Tensor, "*lead dim rank"], right: Float[Tensor, "*lead rank dim"]
+) -> Float[Tensor, "*lead rank"]:
+    """Singular values of left @ right, largest first, from the thin factors.
+
+    With left = Q R and rightᵀ = Q′ R′, the product's are those of the small matrix R R′ᵀ.
+    """
+    small = torch.linalg.qr(left).R @ torch.linalg.qr(right.transpose(-1, -2)).R.transpose(-1, -2)
+    return torch.linalg.svdvals(small)
+
+
+def attention_maps(model, images) -> Float[Tensor, "layer batch head query key"]:
+    """softmax(x W_Q W_Kᵀ xᵀ / √head_dim) of every layer, biases included, for these images."""
+    maps, hooks = [], []
+    layers = {layer.name: layer for layer in attention_layers(model)}
+
+    def keep(module, inputs):
+        qkv = module.qkv(inputs[0]).unflatten(2, (3, module.num_heads, -1))
+        query, key, _ = qkv.permute(2, 0, 3, 1, 4)  # each (batch, head, token, head_dim)
+        logits = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
+        maps.append(logits.float().softmax(-1).cpu())
+
+    for name in layers:
+        hooks.append(model.get_submodule(name).register_forward_pre_hook(keep))
+    try:
+        with torch.no_grad():
+            model(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return torch.stack(maps)
+
+
+def position_gram(model) -> Float[Tensor, "token token"]:
+    """Inner products of the position table's rows, P Pᵀ / dim: what QK = I sees of positions."""
+    positions = model.pos_embed.detach()[0].float().cpu()
+    return positions @ positions.T / positions.shape[1]

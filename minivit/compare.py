@@ -1,0 +1,275 @@
+"""Trains the arms of a comparison, several processes side by side, one record for each run.
+
+Arms of one seed share everything but the attention weights: base, data, batches, augmentation,
+recipe. What was stopped goes on where it was; a run whose record is there is not run again.
+"""
+
+import json
+import multiprocessing
+import os
+import pickle
+import queue
+import signal
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from minivit.data import ImageSet
+from minivit.init import ATTENTION, BASES, initialize_
+from minivit.model import ViT
+from minivit.recipes import Recipe, recipe_digest
+from minivit.records import (
+    Record,
+    current_commit,
+    describe_machine,
+    load_records,
+    paired_difference,
+    select,
+    summarise,
+    versions,
+    write_record,
+)
+from minivit.runtime import cpu_cores, pick_device
+from minivit.train import evaluate, train
+
+DEFAULT_ARMS = ("plain", "norm_matched", "rotated", "mimetic")
+SPLIT_SEED = 0  # the same images for all runs: what a seed varies is weights, order, augmentation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One run: a base, an attention initializer, a seed. ValueError for a name that is unknown."""
+
+    base: str
+    attention: str
+    seed: int = 0
+
+    def __post_init__(self):
+        for name, known in ((self.base, BASES), (self.attention, ATTENTION)):
+            if name not in known:
+                raise ValueError(f"{name!r} is not one of {', '.join(known)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What all runs of a comparison share. `test` is None unless the test set is to be read."""
+
+    recipe: Recipe
+    train: ImageSet
+    validation: ImageSet
+    test: ImageSet | None
+    role: str
+    folder: Path
+    data: dict
+
+    @property
+    def source(self):
+        """The words that stand on every picture of this comparison."""
+        return f"{self.train.name} · scale {self.recipe.name} · {describe_machine(pick_device())}"
+
+
+def prepare(recipe, data, folder, *, role="live"):
+    """The Task of a recipe and of `data`, the pair that `cifar10` returns.
+
+    Validation images come out of the training images. Only for role="final" are the test images
+    read at all. Raises ValueError where the recipe asks for more images than there are.
+    """
+    whole, test = data
+    rest, validation = whole.split(recipe.validation, seed=SPLIT_SEED)
+    if recipe.subset is not None:
+        rest = rest.subset(recipe.subset, seed=SPLIT_SEED)
+    digests = {"train": rest.subset_digest, "validation": validation.subset_digest}
+    return Task(
+        recipe=recipe,
+        train=rest,
+        validation=validation,
+        test=test if role == "final" else None,
+        role=role,
+        folder=Path(folder),
+        data={"name": whole.name, "digest": whole.digest, **digests},
+    )
+
+
+def run_arm(arm, task, *, device=None, callback=None):
+    """Trains one arm, or goes on with it, writes its record into task.folder and returns it."""
+    recipe = task.recipe
+    model = initialize_(ViT(recipe.model), arm.base, arm.attention, seed=arm.seed)
+    history = train(
+        model,
+        task.train,
+        task.validation,
+        recipe.training,
+        seed=arm.seed,
+        device=device,
+        checkpoint=checkpoint_path(arm, task),
+        callback=callback,
+    )
+    commit, dirty = current_commit()
+    record = Record(
+        scale=recipe.name,
+        base=arm.base,
+        attention=arm.attention,
+        variant="",
+        seed=arm.seed,
+        role=task.role,
+        learning_rate=recipe.training.learning_rate,
+        recipe=asdict(recipe),
+        data=task.data,
+        versions=versions(),
+        device=describe_machine(pick_device(device)),
+        commit=commit,
+        dirty=dirty,
+        epochs=[asdict(epoch) for epoch in history.epochs],
+        final_accuracy=None if task.test is None else evaluate(model, task.test).accuracy,
+    )
+    write_record(record, task.folder)
+    return record
+
+
+def runs_folder(name):
+    """Where a lesson keeps its runs: `name` in $MINIVIT_RUNS, or else in the folder runs."""
+    return Path(os.environ.get("MINIVIT_RUNS") or "runs") / name
+
+
+def checkpoint_path(arm, task):
+    """Where a run keeps its last epoch: another file for another recipe or other data."""
+    rest = f"{recipe_digest(task.recipe)[:6]}{task.data['train'][:6]}"
+    name = f"{task.recipe.name}-{arm.base}-{arm.attention}-seed{arm.seed}-{rest}"
+    return task.folder / "checkpoints" / f"{name}.safetensors"
+
+
+def compare(arms, task, *, processes=None, progress=None):
+    """Runs all arms; returns their records in the order of `arms`.
+
+    processes: how many at a time, each on one CPU thread (default: one for each of up to two
+    cores). With 1, or on a GPU, runs follow one another in this process. progress: called with
+    (arm, EpochRecord) after each epoch. Raises RuntimeError where a run fails or its process dies;
+    what is finished by then is kept.
+    """
+    if processes is None:
+        processes = min(2, cpu_cores()) if pick_device().type == "cpu" else 1
+    if processes < 1:
+        raise ValueError(f"processes is {processes}; it must be at least 1")
+    found = {arm: _finished(arm, task) for arm in arms}
+    todo = [arm for arm in found if found[arm] is None]
+    try:
+        if processes == 1:
+            for arm in todo:
+                heard = None if progress is None else partial(progress, arm)
+                found[arm] = run_arm(arm, task, callback=heard)
+        elif todo:
+            found |= _run_in_processes(todo, task, min(processes, len(todo)), progress)
+    except KeyboardInterrupt as interrupt:
+        interrupt.add_note(f"{task.folder} holds what was done: run the same again to go on")
+        raise
+    return [found[arm] for arm in arms]
+
+
+def _finished(arm, task):
+    """The record of this very run, if the folder has it."""
+    if not task.folder.is_dir():
+        return None
+    recipe = json.loads(json.dumps(asdict(task.recipe)))
+    records = load_records(task.folder)
+    where = {"base": arm.base, "attention": arm.attention, "seed": arm.seed, "role": task.role}
+    same = [r for r in select(records, **where) if (r.recipe, r.data) == (recipe, task.data)]
+    return same[0] if same else None
+
+
+def _run_in_processes(arms, task, processes, progress):
+    context = multiprocessing.get_context("spawn")  # a fork of a process that used torch can hang
+    jobs, news = context.Queue(), context.Queue()
+    for arm in [*arms, *[None] * processes]:
+        jobs.put(arm)
+    # Plain bytes: torch would hand tensors over in shared memory, which containers are short of.
+    arguments = (pickle.dumps(task), jobs, news)
+    workers = [context.Process(target=_work, args=arguments, daemon=True) for _ in range(processes)]
+    records = {}
+    try:
+        for worker in workers:
+            worker.start()
+        while len(records) < len(arms):
+            _hear(news, workers, records, progress)
+    finally:
+        for worker in workers:
+            worker.terminate()
+            worker.join()
+    return records
+
+
+def _work(packed, jobs, news):
+    """One process: takes arms until there are none and tells of each epoch and record."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this one
+    torch.set_num_threads(1)
+    task = pickle.loads(packed)
+    for arm in iter(jobs.get, None):
+        try:
+            news.put((arm, run_arm(arm, task, callback=lambda e, arm=arm: news.put((arm, e)))))
+        except Exception as error:
+            news.put((arm, f"{type(error).__name__}: {error}"))
+            return
+
+
+def _hear(news, workers, records, progress):
+    try:
+        arm, said = news.get(timeout=1)
+    except queue.Empty:
+        codes = [worker.exitcode for worker in workers]
+        if any(codes):  # None: running, 0: done
+            raise RuntimeError(
+                f"a training process died (exit codes {codes}; −9 is often too little memory); "
+                "what was done is kept: run the same again to go on"
+            ) from None
+        return
+    if isinstance(said, str):
+        raise RuntimeError(f"{arm.base}, {arm.attention}, seed {arm.seed}: {said}")
+    if isinstance(said, Record):
+        records[arm] = said
+    elif progress is not None:
+        progress(arm, said)
+
+
+def curves(records):
+    """base → attention → validation accuracies, a row for each seed: what figures draw."""
+    lines = {}
+    for record in records:
+        line = [epoch["validation_accuracy"] for epoch in record.epochs]
+        lines.setdefault(record.base, {}).setdefault(record.attention, []).append(line)
+    return lines
+
+
+def last_accuracy(record):
+    """The test accuracy where it was read, else that of the last epoch on validation images."""
+    if record.final_accuracy is not None:
+        return record.final_accuracy
+    return record.epochs[-1]["validation_accuracy"]
+
+
+def table(records):
+    """Accuracy in percent at the last epoch, and the difference from plain, paired by seed."""
+    read = "test" if all(r.final_accuracy is not None for r in records) else "validation"
+    lines = [f"{'base':<18}{'attention':<14}{'seeds':>5}  {read + ', %':<16}minus plain"]
+    for base in dict.fromkeys(record.base for record in records):
+        own = select(records, base=base)
+        plain = select(own, attention="plain")
+        for attention in dict.fromkeys(record.attention for record in own):
+            arm = select(own, attention=attention)
+            level = summarise([100 * last_accuracy(record) for record in arm])
+            spread = f" ± {level.std:.1f}" if level.n > 1 else ""
+            difference = "" if attention == "plain" else _difference(arm, plain)
+            cells = f"{level.n:>5}  {f'{level.mean:.1f}{spread}':<16}{difference}"
+            lines.append(f"{base:<18}{attention:<14}{cells}".rstrip())
+    if min(len(select(records, base=r.base, attention=r.attention)) for r in records) == 1:
+        lines.append("One seed is a look, not evidence: the next may differ by more than this.")
+    return "\n".join(lines)
+
+
+def _difference(arm, plain):
+    if {record.seed for record in arm} != {record.seed for record in plain}:
+        return ""
+    if len(arm) == 1:
+        return f"{100 * (last_accuracy(arm[0]) - last_accuracy(plain[0])):+.1f}"
+    mean, _, _, low, high = paired_difference(arm, plain, value=last_accuracy)
+    return f"{100 * mean:+.1f}  [{100 * low:+.1f}, {100 * high:+.1f}]"

@@ -1,0 +1,320 @@
+"""CIFAR-10 as one uint8 tensor in memory, and batches of it: shuffled, augmented, normalised.
+
+Read from top to bottom: a set of images, which images, how batches are made, generated images.
+"""
+
+import math
+import os
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+from minivit.archives import (
+    ORIGINAL_FILES,
+    UnavailableError,
+    channel_statistics,
+    image_folders,
+    look_in,
+    original,
+)
+from minivit.runtime import stream
+from minivit.storage import tensor_digest
+
+SOURCES = ("auto", "torchvision", "folder", "synthetic")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ImageSet:
+    """Labelled images on one device. `name` and `digest` say which data they come from.
+
+    mean, std: of each colour channel over the training images, in units of the full range.
+    Raises ValueError where the pieces do not fit together.
+    """
+
+    images: Tensor = field(repr=False)  # uint8 (image, 3, height, width), checked below
+    labels: Tensor = field(repr=False)  # int64 (image,)
+    classes: tuple[str, ...]
+    name: str
+    digest: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def __post_init__(self):
+        shape = tuple(self.images.shape)
+        if self.images.dtype != torch.uint8:
+            raise ValueError(f"images are {self.images.dtype}; they must be uint8, 0 to 255")
+        if len(shape) != 4 or shape[1] != 3:
+            last = len(shape) == 4 and shape[3] == 3
+            hint = "; channels come last here: use images.permute(0, 3, 1, 2)" if last else ""
+            raise ValueError(f"images have shape {shape}, not (image, 3, height, width){hint}")
+        if self.labels.dtype != torch.int64 or tuple(self.labels.shape) != shape[:1]:
+            found = f"{self.labels.dtype} of shape {tuple(self.labels.shape)}"
+            raise ValueError(f"labels are {found}; {shape[0]} images need int64 of ({shape[0]},)")
+        if not shape[0] or not self.classes:
+            raise ValueError(f"{shape[0]} images of {len(self.classes)} classes: at least 1 each")
+        low, high = int(self.labels.min()), int(self.labels.max())
+        if low < 0 or high >= len(self.classes):
+            raise ValueError(f"labels run from {low} to {high}, not 0 to {len(self.classes) - 1}")
+        if not min(self.std) > 0:
+            raise ValueError(f"std is {self.std}; a channel that never changes can't be normalised")
+
+    def __len__(self):
+        return len(self.images)
+
+    def to(self, device):
+        """The same set with its tensors on `device`."""
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+
+    def subset(self, n, *, seed):
+        """`n` images with as many of each class as can be; a smaller n gives a part of a larger."""
+        if not 1 <= n <= len(self):
+            raise ValueError(f"a subset of {n} images was asked for; the set has {len(self)}")
+        return self._pick(self._balanced_order(stream(seed, "subset"))[:n])
+
+    def split(self, n_validation, *, seed):
+        """Returns (train, validation): disjoint, validation with as many of each class."""
+        if not 1 <= n_validation < len(self):
+            raise ValueError(f"n_validation is {n_validation}, not between 1 and {len(self) - 1}")
+        order = self._balanced_order(stream(seed, "validation"))
+        return self._pick(order[n_validation:]), self._pick(order[:n_validation])
+
+    @property
+    def subset_digest(self):
+        """SHA-256 (hex) of exactly these images and labels, in this order."""
+        return tensor_digest({"images": self.images, "labels": self.labels})
+
+    def _pick(self, index):
+        index = index.to(self.images.device)
+        return replace(self, images=self.images[index], labels=self.labels[index])
+
+    def _balanced_order(self, generator):
+        """All indices: one image of each class, then a second of each, …; shuffled by class."""
+        labels = self.labels.cpu()
+        index = torch.randperm(len(labels), generator=generator)
+        index = index[labels[index].argsort(stable=True)]  # grouped by class
+        counts = labels.bincount(minlength=len(self.classes))
+        starts = counts.cumsum(0) - counts
+        rank = torch.arange(len(labels)) - starts[labels[index]]  # 0, 1, 2, … within each class
+        return index[(rank * len(self.classes) + labels[index]).argsort()]
+
+
+def cifar10(root=None, source="auto", *, offline_ok=False):
+    """Returns (train, test) as ImageSets on the CPU; their `name` says what they are.
+
+    source: "torchvision" (the original, downloaded into `root` if need be), "folder" (an archive or
+    folder of image files, see `archives.image_folders`), "synthetic" (generated), or "auto": what
+    is found at `root`, or else at $MINIVIT_DATA; or else the download; or else, only with
+    offline_ok=True and with a warning, generated images. A folder is searched for an archive
+    cifar10*.tar.xz (.tgz, .zip, …), for CIFAR-10's own files, then for train/ and test/.
+    Decoded once and kept in `cache_dir()`. Raises ValueError where a source has nothing to give.
+    """
+    if source not in SOURCES:
+        raise ValueError(f"source is {source!r}; it must be one of {SOURCES}")
+    if source == "synthetic":
+        return _sets(*_synthetic())
+    if source == "torchvision":
+        return _sets(*original(root))
+    given = root or os.environ.get("MINIVIT_DATA")
+    kind, path = look_in(given) if given else (None, root)
+    if kind == "folder":
+        return _sets(*image_folders(path))
+    if source == "folder" or (given and not root and not kind):
+        raise ValueError(
+            f"root (or else MINIVIT_DATA) is {given}, which is none of: an archive of images, a "
+            "folder that holds train and test, an archive cifar10*.tar.xz (.tgz, .zip, …), "
+            f"{' or '.join(ORIGINAL_FILES)} (with source='auto' or 'torchvision')"
+        )
+    try:
+        return _sets(*original(path or root))
+    except UnavailableError as error:
+        if not offline_ok or kind:
+            raise
+        warnings.warn(f"using the synthetic stand-in, because {error}", stacklevel=2)
+        return _sets(*_synthetic())
+
+
+def _sets(tensors, about):
+    about = about | {name: tuple(about[name]) for name in ("classes", "mean", "std")}
+    train, test = (
+        ImageSet(images=tensors[f"{split}_images"], labels=tensors[f"{split}_labels"], **about)
+        for split in ("train", "test")
+    )
+    return train, test
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augment:
+    """What happens to a training image.
+
+    flip: mirror half of them. crop: pixels of black border from which a window of the old size is
+    cut at random (He et al. 2015, arXiv 1512.03385, 4.2). cutout: side in pixels of a square set to
+    the mean, its centre anywhere (arXiv 1708.04552). mixup: a of Beta(a, a), by which each image is
+    mixed with another of its batch (arXiv 1710.09412; one draw per image); 0 is off.
+    """
+
+    flip: bool = True
+    crop: int = 4
+    cutout: int = 0
+    mixup: float = 0.0
+
+    def __post_init__(self):
+        for name in ("crop", "cutout", "mixup"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{name} is {value}; it must be finite and at least 0")
+
+
+def normalize(
+    images: UInt8[Tensor, "batch 3 height width"], mean, std
+) -> Float[Tensor, "batch 3 height width"]:
+    """(images / 255 − mean) / std for each channel, in float32."""
+    out = images.float()
+    # Plain numbers, channel by channel: no constants to send to a GPU, and faster on a CPU.
+    for channel, m, s in zip(out.unbind(1), mean, std, strict=True):
+        channel.sub_(255 * m).div_(255 * s)
+    return out
+
+
+def epoch_batches(
+    image_set, batch_size, *, seed, epoch, augment, device
+) -> Iterator[tuple[Float[Tensor, "batch 3 height width"], Float[Tensor, "batch class_"]]]:
+    """One epoch: (normalised augmented images, label probabilities), the ragged last batch dropped.
+
+    All is drawn before the first batch, on the CPU, from (seed, epoch): each image's augmentation
+    depends neither on the device nor on the batch size (but for its partner in mixup), and nothing
+    waits for the device later. Move the set to `device` beforehand, or each call does.
+    """
+    n, size = len(image_set), image_set.images.shape[2:]
+    if not 1 <= batch_size <= n:
+        raise ValueError(f"batch_size is {batch_size}; the set has {n} images")
+    if max(augment.crop, augment.cutout) > min(size):
+        raise ValueError(f"{augment}: crop and cutout must fit the images, {tuple(size)} pixels")
+    order = torch.randperm(n, generator=stream(seed, "order", epoch))
+    draws = _draw(n, size, augment, stream(seed, "augmentation", epoch))
+    plan = [tensor.to(device) for tensor in (order, *draws)]
+    return _batches(image_set.to(device), batch_size, augment, *plan)
+
+
+def eval_batches(
+    image_set, batch_size, device
+) -> Iterator[tuple[Float[Tensor, "batch 3 height width"], Int64[Tensor, " batch"]]]:
+    """All images in order as (normalised images, labels); the last batch may be smaller."""
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
+    sets = image_set.images.split(batch_size), image_set.labels.split(batch_size)
+    mean, std = image_set.mean, image_set.std
+    return ((normalize(x.to(device), mean, std), y.to(device)) for x, y in zip(*sets, strict=True))
+
+
+def _draw(n, size, augment, generator):
+    """Integers (image, 5): mirrored or not, window row and column, cutout row and column; and λ."""
+    # Drawn whether used or not, so that switching one on leaves the others as they were.
+    limits = torch.tensor([2, 2 * augment.crop + 1, 2 * augment.crop + 1, *size])
+    numbers = (torch.rand(n, 5, generator=generator, dtype=torch.float64) * limits).long()
+    numbers[:, 0] *= augment.flip
+    # torch's Beta takes no generator.
+    seed = torch.randint(2**62, (), generator=generator).item()
+    shares = np.random.default_rng(seed).beta(augment.mixup or 1, augment.mixup or 1, n)
+    return numbers, torch.from_numpy(shares).float()
+
+
+def _batches(image_set, batch_size, augment, order, numbers, shares):
+    one_hot = torch.eye(len(image_set.classes), device=order.device)
+    for start in range(0, len(order) - batch_size + 1, batch_size):
+        part = slice(start, start + batch_size)
+        index, (flip, row, column, *centre) = order[part], numbers[part].unbind(1)
+        images = _window(image_set.images[index], flip, row, column, augment.crop)
+        images = normalize(images, image_set.mean, image_set.std)
+        targets = one_hot[image_set.labels[index]]
+        if augment.cutout:
+            images.masked_fill_(_square(images, *centre, augment.cutout), 0.0)
+        if augment.mixup:
+            images, targets = _mix(images, shares[part]), _mix(targets, shares[part])
+        yield images, targets
+
+
+def _window(images, flip, row, column, border):
+    """Cuts each image's window out of its bordered copy, mirrored where flip is 1; one gather."""
+    height, width = images.shape[2:]
+    # The border is black, as in torchvision's RandomCrop, so that a crop is still an image.
+    bordered = F.pad(images, [border] * 4)
+    rows = row[:, None] + torch.arange(height, device=row.device)
+    across = torch.arange(width, device=row.device)
+    columns = column[:, None] + torch.where(flip[:, None] == 1, width - 1 - across, across)
+    pixels = rows[:, :, None] * bordered.shape[3] + columns[:, None, :]  # (batch, height, width)
+    pixels = pixels.flatten(1)[:, None].expand(-1, images.shape[1], -1)
+    return bordered.flatten(2).gather(2, pixels).view_as(images)
+
+
+def _square(images, row, column, side):
+    """A mask (batch, 1, height, width) of each image's square, cut off at the image's edge."""
+
+    def near(centre, length):
+        offset = torch.arange(length, device=centre.device) - centre[:, None]
+        return (offset >= -(side // 2)) & (offset < side - side // 2)
+
+    height, width = images.shape[2:]
+    return near(row, height)[:, None, :, None] & near(column, width)[:, None, None, :]
+
+
+def _mix(values, shares):
+    shares = shares.view(-1, *[1] * (values.dim() - 1))
+    return shares * values + (1 - shares) * values.flip(0)
+
+
+def _synthetic():
+    """5,000 and 1,000 images of 32×32 in ten classes, as (tensors, about): for use without network.
+
+    A class is the shape of a motif: three of it at random places, in two random colours, with
+    noise. The mean colour says nothing about it, and a mirrored image keeps its class.
+    """
+    names, motifs = _motifs()
+    tensors = {}
+    for split, n in {"train": 5000, "test": 1000}.items():
+        labels = torch.arange(n) % len(names)
+        images = _paint(motifs[labels], stream(0, f"synthetic {split}"))
+        tensors |= {f"{split}_images": images, f"{split}_labels": labels}
+    about = {"name": "synthetic stand-in", "digest": tensor_digest(tensors), "classes": names}
+    return tensors, about | channel_statistics(tensors["train_images"])
+
+
+def _motifs():
+    """Class names and their shapes, bool (class, 12, 12), each about half filled."""
+    row, column = torch.meshgrid(torch.arange(12), torch.arange(12), indexing="ij")
+    y, x = (2 * row - 11).abs(), (2 * column - 11).abs()  # 1, 3, … 11: twice the way to the centre
+    shapes = {
+        "bars across": row % 4 < 2,
+        "bars down": column % 4 < 2,
+        "checkerboard": (row // 3 + column // 3) % 2 == 0,
+        "cross": (x - y).abs() < 4,
+        "diamond": x + y < 13,
+        "disc": x**2 + y**2 < 90,
+        "frame": x.maximum(y) > 7,
+        "hourglass": x <= y,
+        "plus": x.minimum(y) < 4,
+        "ring": (x**2 + y**2 > 40) & (x**2 + y**2 < 135),
+    }
+    return list(shapes), torch.stack(list(shapes.values()))
+
+
+def _paint(motifs, generator):
+    """One image per motif: uint8 (image, 3, 32, 32)."""
+
+    def draw(low, high, *shape):  # whole numbers only, so that every machine paints the same
+        return torch.randint(low, high, (len(motifs), *shape), generator=generator)
+
+    canvas = torch.zeros(len(motifs), 32, 32, dtype=torch.bool)
+    image, span = torch.arange(len(motifs))[:, None, None], torch.arange(12)
+    for _ in range(3):
+        rows, columns = draw(0, 21, 1, 1) + span[:, None], draw(0, 21, 1, 1) + span
+        canvas[image, rows, columns] = motifs
+    ground = draw(30, 226, 3, 1, 1)
+    ink = torch.where(ground < 128, ground + 90, ground - 90)  # always in contrast to the ground
+    colours = torch.where(canvas[:, None], ink, ground) + draw(-25, 26, 3, 32, 32)
+    return colours.clamp(0, 255).to(torch.uint8)

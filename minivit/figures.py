@@ -1,0 +1,194 @@
+"""Figures: arrays or records in, a plotly Figure out. Nothing is shown, trained or read here.
+
+One look for all: an opaque white ground (readable on a dark page too), the colours of Okabe and Ito
+(colour-blind safe, 2008) with a dash of its own for each arm, and a caption inside the picture that
+says which data, device and scale it comes from. `alt_text` gives each figure's words.
+"""
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+ARM_NAMES = {
+    "plain": "plain",
+    "norm_matched": "norm-matched",
+    "rotated": "rotated",
+    "mimetic": "mimetic",
+    "qk_only": "QK only",
+    "ov_only": "OV only",
+    "ov_flipped": "OV flipped",
+}
+_COLOURS = ("#5f5f5f", "#E69F00", "#009E73", "#0072B2", "#56B4E9", "#CC79A7", "#D55E00")
+_DASHES = ("dot", "dash", "dashdot", "solid", "longdash", "longdashdot", "dash")
+_STYLE = {
+    arm: {"color": colour, "dash": dash, "width": 3}
+    for arm, colour, dash in zip(ARM_NAMES, _COLOURS, _DASHES, strict=True)
+}
+
+
+def training_curves(curves, *, title, source):
+    """Accuracy after each epoch: for each arm its mean over seeds, in a band from worst to best.
+
+    curves: arm → array (seed, epoch) of fractions, every arm with the same number of epochs.
+    source: which data, scale and device, for the caption. Raises ValueError for no curves.
+    """
+    if not curves:
+        raise ValueError("no curves were given; at least one arm is needed")
+    figure = go.Figure()
+    words = []
+    for arm, accuracies in curves.items():
+        percent = 100 * np.atleast_2d(np.asarray(accuracies, dtype=float))  # (seed, epoch)
+        epochs = np.arange(1, percent.shape[1] + 1)
+        _add_band(figure, epochs, percent, arm)
+        mean, name = percent.mean(0), ARM_NAMES.get(arm, arm)
+        line = _STYLE.get(arm, {"width": 3})
+        marks = {"mode": "lines+markers", "line": line, "marker": {"size": 7}}
+        figure.add_trace(go.Scatter(x=epochs, y=mean, name=name, **marks))
+        words.append(f"{name} {mean[0]:.1f} after the first epoch, {mean[-1]:.1f} after the last")
+    seeds = len(np.atleast_2d(next(iter(curves.values()))))
+    figure.update_xaxes(
+        title="epoch", dtick=max(1, len(epochs) // 10), range=[0.8, len(epochs) + 0.2]
+    )
+    figure.update_yaxes(title="validation accuracy, %")
+    over = "one seed" if seeds == 1 else f"mean of {seeds} seeds, band from worst to best"
+    alt = f"Validation accuracy in percent by epoch, {over}: {'; '.join(words)}."
+    return _finish(figure, title, f"{source} · {over}", alt, height=430, below=76)
+
+
+def _add_band(figure, epochs, percent, arm):
+    if len(percent) < 2:
+        return
+    edge = np.concatenate([percent.max(0), percent.min(0)[::-1]])
+    around = np.concatenate([epochs, epochs[::-1]])
+    fill = {"fill": "toself", "fillcolor": _STYLE[arm]["color"], "opacity": 0.15}
+    hidden = {"line": {"width": 0}, "showlegend": False, "hoverinfo": "skip", "mode": "lines"}
+    figure.add_trace(go.Scatter(x=around, y=edge, **fill, **hidden))
+
+
+def product_panels(products, *, title, source, limit=None):
+    """Square matrices side by side on one colour range, zero in white, positive red, negative blue.
+
+    products: name of a panel → array (dim, dim). limit: the end of the range, by default the
+    largest entry off the diagonals, twice: a diagonal stands out and does not hide the rest.
+    """
+    names = {name: ARM_NAMES.get(name, name) for name in products}
+    matrices = {names[key]: np.asarray(matrix, dtype=float) for key, matrix in products.items()}
+    if limit is None:
+        off = [np.abs(m[~np.eye(len(m), dtype=bool)]).max() for m in matrices.values()]
+        limit = 2 * max(off)
+    figure = make_subplots(1, len(matrices), subplot_titles=list(matrices), horizontal_spacing=0.03)
+    words = []
+    for column, (name, matrix) in enumerate(matrices.items(), start=1):
+        heat = go.Heatmap(z=matrix, coloraxis="coloraxis", hovertemplate="%{y}, %{x}: %{z:.2f}")
+        figure.add_trace(heat, 1, column)
+        words.append(f"{name} {matrix.diagonal().mean():+.2f}")
+        figure.update_xaxes(
+            visible=False, scaleanchor=f"y{column if column > 1 else ''}", col=column
+        )
+    figure.update_yaxes(visible=False, autorange="reversed")
+    scale = {"colorscale": "RdBu", "reversescale": True, "cmin": -limit, "cmax": limit}
+    figure.update_layout(coloraxis={**scale, "colorbar": {"thickness": 12, "len": 0.8}})
+    size = len(next(iter(matrices.values())))
+    alt = f"Heat maps of {size} × {size} matrices; mean of each diagonal: {', '.join(words)}."
+    return _finish(figure, title, source, alt, height=330, below=32)
+
+
+def image_grid(images, labels, classes, *, title, source, each=10, zoom=2):
+    """The first `each` images of every class, a row each, with every pixel `zoom` wide.
+
+    images: uint8 array (image, 3, height, width); labels: (image,).
+    """
+    images, labels = np.asarray(images), np.asarray(labels)
+    rows = [images[labels == label][:each] for label in range(len(classes))]
+    columns = min(len(row) for row in rows)
+    gap = ((0, 0), (0, 0), (1, 1), (1, 1))
+    grid = [np.concatenate(np.pad(row[:columns], gap, constant_values=255), axis=2) for row in rows]
+    picture = np.concatenate(grid, axis=1).transpose(1, 2, 0)  # (height, width, 3)
+    picture = picture.repeat(zoom, axis=0).repeat(zoom, axis=1)
+    figure = go.Figure(go.Image(source=_png(picture), hoverinfo="skip"))
+    height = picture.shape[0] / len(classes)
+    ticks = [height * (row + 0.5) for row in range(len(classes))]
+    figure.update_yaxes(tickvals=ticks, ticktext=list(classes), showgrid=False, zeroline=False)
+    figure.update_xaxes(visible=False)
+    alt = f"{columns} images of each of {len(classes)} classes, in rows: {', '.join(classes)}."
+    return _finish(figure, title, source, alt, height=picture.shape[0] + 130, below=32)
+
+
+def _png(picture):
+    import base64
+    import io
+
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "png")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def alt_text(figure):
+    """What the figure shows, in words."""
+    return figure.layout.meta["alt"]
+
+
+def show(figure):
+    """Displays the figure in a notebook, with its words folded below for those who can't see it.
+
+    Plotly's default would put its whole library, 4 MB, into the notebook; JupyterLab and VS Code
+    have it already. $PLOTLY_RENDERER changes that, as "plotly_mimetype+png" to keep a picture too.
+    """
+    import os
+
+    import plotly.io
+    from IPython.display import HTML, display
+
+    default = plotly.io.renderers.default
+    figure.show(
+        os.environ.get("PLOTLY_RENDERER") or (default if default == "colab" else "plotly_mimetype")
+    )
+    display(HTML(f"<details><summary>In words</summary>{alt_text(figure)}</details>"))
+
+
+def page(figures, *, title, table):
+    """One self-contained HTML page: a text table and the figures, each with its words below."""
+    from html import escape
+
+    parts = [
+        f'<div role="img" aria-label="{escape(alt_text(figure))}">'
+        f"{figure.to_html(full_html=False, include_plotlyjs=not number)}</div>"
+        f"<p>{escape(alt_text(figure))}</p>"
+        for number, figure in enumerate(figures)
+    ]
+    style = "body{font:16px system-ui;max-width:62rem;margin:2rem auto;padding:0 1rem}"
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
+        f"<style>{style}</style><h1>{escape(title)}</h1><pre>{escape(table)}</pre>"
+        f"{''.join(parts)}</html>"
+    )
+
+
+def _finish(figure, title, source, alt, *, height, below):
+    """The theme, the words, and `below` the axes (pixels) the caption that every figure has."""
+    caption = {
+        "text": source,
+        "xref": "paper",
+        "yref": "paper",
+        "x": 0,
+        "y": 0,
+        "yshift": -below,
+        "yanchor": "bottom",
+        "showarrow": False,
+        "font": {"size": 12, "color": "#5f5f5f"},
+    }
+    figure.add_annotation(caption)
+    figure.update_layout(
+        template="plotly_white",
+        paper_bgcolor="white",
+        plot_bgcolor="white",
+        title={"text": title, "x": 0, "xref": "paper", "font": {"size": 18}},
+        font={"size": 14, "color": "#222222"},
+        legend={"orientation": "v"},
+        margin={"l": 64, "r": 24, "t": 72, "b": below + 14},
+        height=height,
+        meta={"alt": alt},
+    )
+    return figure

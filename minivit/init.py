@@ -1,0 +1,226 @@
+"""Initializers of attention: mimetic, and the controls that it is compared with.
+
+Mimetic initialization (Trockman & Kolter, Mimetic Initialization of Self-Attention Layers, ICML
+2023, arXiv 2305.09828) writes into an untrained network what trained Vision Transformers show:
+
+    W_Q W_Kᵀ   ≈ alpha_qk Z + beta_qk I     one Z for each head
+    W_V W_proj ≈ alpha_ov Z − beta_ov I     one Z for each layer
+
+Z has independent normal entries of variance 1 / dim; an SVD splits each matrix into its two
+factors. `norm_matched_` and `rotated_` are controls: the same sizes, without the identity.
+
+An arm of a comparison is a base (`bases.py`, which sets every layer) and then one of these, which
+rewrite attention weights only. All work in place, return the model, and take a CPU `generator`
+(None: torch's global one), so that one seed gives the same noise wherever the model lives.
+"""
+
+import math
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from minivit.bases import BASES, normal
+from minivit.circuits import attention_layers
+from minivit.runtime import cpu_cores, one_thread, stream
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mimetic:
+    """The four scalars: alpha is the size of the noise, beta the multiple of I.
+
+    The defaults are the authors', found by a search over training accuracy on small data. The minus
+    sign of OV is in the formula: beta_ov = 0.4 writes −0.4 I. A negative beta turns the sign round;
+    that is an ablation, not the method, and a warning says so. Raises ValueError for a scalar that
+    is not finite or a negative alpha.
+    """
+
+    alpha_qk: float = 0.7
+    beta_qk: float = 0.7
+    alpha_ov: float = 0.4
+    beta_ov: float = 0.4
+
+    def __post_init__(self):
+        for name in ("alpha_qk", "beta_qk", "alpha_ov", "beta_ov"):
+            value = getattr(self, name)
+            if not math.isfinite(value) or (name.startswith("alpha") and value < 0):
+                low = "≥ 0" if name.startswith("alpha") else "finite"
+                raise ValueError(
+                    f"{name} is {value}; it must be {low} (the paper's are 0.7 and 0.4)"
+                )
+            if value < 0:
+                warnings.warn(f"{name} is {value}: the sign ablation, not the method", stacklevel=3)
+
+
+def mimetic_(model, settings=Mimetic(), *, qk=True, ov=True, generator=None):
+    """Mimetic initialization of every attention layer of minivit's, timm's or torchvision's ViT.
+
+    Rewrites attention weights only: biases, everything else, dtype, device and requires_grad stay.
+    qk=False or ov=False leaves that pair as it is, and the other gets the same noise as without it.
+    Raises ValueError where `circuits.attention_layers` does, before anything is written.
+    """
+    return _rewrite_(model, None, settings, qk, ov, generator)
+
+
+def mimetic_attention_(qkv, proj, heads, settings=Mimetic(), *, qk=True, ov=True, generator=None):
+    """The same for one layer's plain tensors, as nn.Linear stores them.
+
+    qkv: (3 · dim, dim), the rows W_Qᵀ, W_Kᵀ, W_Vᵀ, head after head; proj: (dim, dim), W_projᵀ.
+    Raises ValueError for other shapes or a number of heads that does not divide dim.
+    """
+    _check_layer(qkv, proj, heads)
+    _write_(qkv, proj, mimetic_factors(len(proj), heads, settings, qk, ov, generator))
+
+
+def mimetic_factors(dim, heads, settings=Mimetic(), qk=True, ov=True, generator=None):
+    """Factors of one layer, for x @ W: W_Q, W_K (head, dim, head_dim) and W_V, W_O (dim, dim).
+
+    A pair that is switched off is None. The rank of a head's product is head_dim, so W_Q W_Kᵀ is
+    the best approximation of that rank: of the diagonal beta_qk only a part is left.
+    """
+    noise = normal(heads + 1, dim, dim, generator=generator) / math.sqrt(dim)
+    identity = torch.eye(dim)
+    targets = []
+    if qk:
+        targets += list(settings.alpha_qk * noise[:heads] + settings.beta_qk * identity)
+    if ov:
+        targets += [settings.alpha_ov * noise[heads] - settings.beta_ov * identity]
+    # One SVD after the other on one thread each: a batched SVD is ten times slower on a CPU.
+    with one_thread(), ThreadPoolExecutor(cpu_cores()) as pool:
+        pairs = list(pool.map(split_svd, targets))
+    W_V, W_O = pairs.pop() if ov else (None, None)
+    W_Q = torch.stack([left[:, : dim // heads] for left, _ in pairs]) if qk else None
+    W_K = torch.stack([right[: dim // heads].T for _, right in pairs]) if qk else None
+    return W_Q, W_K, W_V, W_O
+
+
+def split_svd(target: Float[Tensor, "dim dim"]):
+    """left, right with left @ right = target, each holding the square root of the singular values.
+
+    Columns of left stand in the order of the singular values, largest first; the sign of each is
+    fixed by making its largest entry positive.
+    """
+    left, singular, right = torch.linalg.svd(target)  # target = left @ diag(singular) @ right
+    largest = left.gather(0, left.abs().argmax(0, keepdim=True))  # (1, dim)
+    scale = singular.sqrt() * largest.sign().squeeze(0)
+    return left * scale, singular.sqrt()[:, None] * largest.sign().T * right
+
+
+def _write_(qkv, proj, factors):
+    """Writes (W_Q, W_K, W_V, W_O) into the weights of nn.Linear, which stores the transposes."""
+    W_Q, W_K, W_V, W_O = factors
+    dim = len(proj)
+    with torch.no_grad():
+        if W_Q is not None:
+            qkv[:dim] = W_Q.transpose(1, 2).flatten(0, 1).to(qkv)
+            qkv[dim : 2 * dim] = W_K.transpose(1, 2).flatten(0, 1).to(qkv)
+        if W_V is not None:
+            qkv[2 * dim :] = W_V.T.to(qkv)
+            proj.copy_(W_O.T)
+
+
+def plain_(model, *, generator=None):
+    """Leaves attention as the base set it."""
+    return model
+
+
+def norm_matched_(model, settings=Mimetic(), *, qk=True, ov=True, generator=None):
+    """Control for size: normal weights with the root mean square of each mimetic factor.
+
+    What mimetic gains over this is not due to larger entries. Norms of the products still differ:
+    see `rotated_`. Arguments and errors as `mimetic_`.
+    """
+    return _rewrite_(model, _norm_matched, settings, qk, ov, generator)
+
+
+def rotated_(model, settings=Mimetic(), *, qk=True, ov=True, generator=None):
+    """Control for alignment: mimetic factors, W_K and W_proj turned by random orthogonal matrices.
+
+    Every factor and every product keeps its singular values; only the alignment with I is gone.
+    Arguments and errors as `mimetic_`.
+    """
+    return _rewrite_(model, _rotated, settings, qk, ov, generator)
+
+
+def _norm_matched(factors, heads, dim, generator):
+    noise = normal(4, dim, dim, generator=generator)
+    return tuple(
+        None if factor is None else draw.view_as(factor) * factor.square().mean().sqrt()
+        for factor, draw in zip(factors, noise, strict=True)
+    )
+
+
+def _rotated(factors, heads, dim, generator):
+    W_Q, W_K, W_V, W_O = factors
+    turns = [random_orthogonal(dim, generator) for _ in range(heads + 1)]
+    if W_K is not None:
+        W_K = torch.stack(turns[:heads]) @ W_K
+    if W_O is not None:
+        W_O = W_O @ turns[heads]
+    return W_Q, W_K, W_V, W_O
+
+
+def random_orthogonal(dim, generator=None) -> Float[Tensor, "dim dim"]:
+    """A uniformly random orthogonal matrix (Mezzadri, Notices of the AMS 54, 2007)."""
+    q, r = torch.linalg.qr(normal(dim, dim, generator=generator))
+    return q * r.diagonal().sign()
+
+
+def _ov_flipped_(model, *, generator=None):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        settings = Mimetic(beta_ov=-Mimetic.beta_ov)
+    return mimetic_(model, settings, generator=generator)
+
+
+# An arm of a comparison is a base and then one of these.
+ATTENTION = {
+    "plain": plain_,
+    "mimetic": mimetic_,
+    "norm_matched": norm_matched_,
+    "rotated": rotated_,
+    "qk_only": partial(mimetic_, ov=False),
+    "ov_only": partial(mimetic_, qk=False),
+    "ov_flipped": _ov_flipped_,
+}
+
+
+def initialize_(model, base, attention, *, seed):
+    """One arm: the base drawn from stream (seed, "weights"), attention from (seed, "attention").
+
+    Arms of one seed on one base therefore differ in attention weights alone. Raises ValueError for
+    a name that BASES or ATTENTION does not have.
+    """
+    for name, known in ((base, BASES), (attention, ATTENTION)):
+        if name not in known:
+            raise ValueError(f"{name!r} is not one of {', '.join(known)}")
+    BASES[base](model, generator=stream(seed, "weights"))
+    return ATTENTION[attention](model, generator=stream(seed, "attention"))
+
+
+def _rewrite_(model, control, settings, qk, ov, generator):
+    """Draws the mimetic factors of all layers, lets `control` change them, and only then writes."""
+    layers = attention_layers(model)
+    for layer in layers:
+        _check_layer(layer.qkv, layer.proj, layer.heads, f"{layer.name}: ")
+    sizes = [(len(layer.proj), layer.heads) for layer in layers]
+    factors = [mimetic_factors(*size, settings, qk, ov, generator) for size in sizes]
+    if control is not None:
+        pairs = zip(factors, sizes, strict=True)
+        factors = [control(each, heads, dim, generator) for each, (dim, heads) in pairs]
+    for layer, new in zip(layers, factors, strict=True):
+        _write_(layer.qkv, layer.proj, new)
+    return model
+
+
+def _check_layer(qkv, proj, heads, name=""):
+    dim = len(proj)
+    if tuple(proj.shape) != (dim, dim) or tuple(qkv.shape) != (3 * dim, dim):
+        shapes = f"qkv {tuple(qkv.shape)} and proj {tuple(proj.shape)}"
+        raise ValueError(f"{name}{shapes}; expected (3 · dim, dim) and (dim, dim)")
+    if heads < 1 or dim % heads:
+        raise ValueError(f"{name}heads is {heads}; it must divide dim {dim}")

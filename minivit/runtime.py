@@ -1,0 +1,111 @@
+"""Where and how a computation runs: device, precision with its reason, random streams, time."""
+
+import contextlib
+import hashlib
+import os
+import time
+from dataclasses import dataclass
+
+import torch
+
+
+def pick_device(name=None):
+    """Returns the torch.device to use: `name` if given, else cuda, else mps, else cpu.
+
+    Raises ValueError for a device that this machine does not have.
+    """
+    if name is None:
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(name)
+    has = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not has.get(device.type, False):
+        raise ValueError(
+            f"device {name!r} is not available here; available: {[d for d in has if has[d]]}"
+        )
+    return device
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How the forward pass computes: `dtype` of autocast, whether gradients are scaled, and why."""
+
+    dtype: torch.dtype
+    scaled: bool
+    reason: str
+
+    def autocast(self, device):
+        """The autocast context for `device`; does nothing in float32."""
+        if self.dtype == torch.float32:
+            return contextlib.nullcontext()
+        return torch.autocast(device.type, self.dtype)
+
+
+def pick_precision(device, name="auto"):
+    """Returns the Precision for `device`; `name` is "auto", "float32", "bfloat16" or "float16".
+
+    float16 needs its gradients scaled, or the small ones become zero. Raises ValueError otherwise.
+    """
+    if name not in ("auto", "float32", "bfloat16", "float16"):
+        raise ValueError(f"precision is {name!r}; one of 'auto', 'float32', 'bfloat16', 'float16'")
+    if name != "auto":
+        if name == "float16" and device.type != "cuda":
+            raise ValueError(
+                f"float16 needs cuda, for its gradient scaler; the device is {device.type}"
+            )
+        return Precision(getattr(torch, name), name == "float16", "asked for")
+    if device.type != "cuda":
+        return Precision(torch.float32, False, f"{device.type} computes in float32")
+    # torch.cuda.is_bf16_supported() also says yes where bf16 is only emulated, as on a T4.
+    major, minor = torch.cuda.get_device_capability(device)
+    if major >= 8:
+        return Precision(
+            torch.bfloat16, False, f"compute capability {major}.{minor} has bf16 units"
+        )
+    return Precision(torch.float16, True, f"compute capability {major}.{minor} has no bf16 units")
+
+
+def stream(seed, purpose, epoch=0):
+    """Returns a CPU torch.Generator for one purpose of one run ("weights", "order", …).
+
+    The same (seed, purpose, epoch) gives the same numbers on every machine and different streams
+    do not overlap: arms of one seed share their batches, and a resumed run needs no saved state.
+    """
+    key = hashlib.sha256(f"{seed}/{purpose}/{epoch}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(key[:8], "little") >> 1)
+
+
+def synchronize(device):
+    """Waits until `device` has done what was asked of it."""
+    if device.type in ("cuda", "mps"):
+        getattr(torch, device.type).synchronize()
+
+
+class Stopwatch:
+    """Seconds since it was made, with the device's queue emptied before each reading."""
+
+    def __init__(self, device):
+        self.device = device
+        synchronize(device)
+        self.started = time.perf_counter()
+
+    def seconds(self):
+        synchronize(self.device)
+        return time.perf_counter() - self.started
+
+
+@contextlib.contextmanager
+def one_thread():
+    """Runs torch's CPU operations on one thread each inside the block."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def cpu_cores():
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

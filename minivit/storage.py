@@ -1,0 +1,102 @@
+"""Files that are whole or absent, and tensors whose digest is checked when they are read.
+
+Everything the package keeps (models, checkpoints, caches, records) goes through here: written to a
+temporary name beside the target, flushed, then renamed. A full disk or a kill leaves the old file.
+"""
+
+import hashlib
+import json
+import os
+import secrets
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+DIGEST_KEY = "minivit_digest"
+
+
+@contextmanager
+def atomic_path(path):
+    """Yields a temporary path in the folder of `path`; renames it to `path` if the block succeeds.
+
+    On any error the temporary file is removed and whatever stood at `path` is untouched.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path, text):
+    """Writes `text` as UTF-8 to `path`: whole, or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_tensors(path, tensors, metadata=None):
+    """Writes a safetensors file that carries its own digest.
+
+    tensors: a dict of name → tensor, any device. metadata: a dict of name → anything JSON can hold.
+    """
+    from safetensors.torch import save_file
+
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    notes = {name: json.dumps(value) for name, value in (metadata or {}).items()}
+    notes[DIGEST_KEY] = tensor_digest(tensors, notes)
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata=notes)
+
+
+def read_tensors(path):
+    """Returns (tensors, metadata) as `write_tensors` got them, on the CPU.
+
+    Raises ValueError where the file is missing, cut short, not safetensors, written by something
+    else (no digest), or changed since. Nothing in the file is ever executed.
+    """
+    tensors, notes = read_safetensors(path)
+    stated = notes.pop(DIGEST_KEY, None)
+    if stated is None:
+        raise ValueError(f"{path}: no digest inside, so minivit did not write this file")
+    if stated != tensor_digest(tensors, notes):
+        raise ValueError(
+            f"{path}: the digest does not match; the file has changed since it was written"
+        )
+    return tensors, {name: json.loads(value) for name, value in notes.items()}
+
+
+def read_safetensors(path):
+    """Returns (tensors, raw metadata) of any safetensors file; ValueError where it is not one."""
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{path}: not a whole safetensors file ({error})") from error
+
+
+def tensor_digest(tensors, notes=None):
+    """SHA-256 (hex) over names, dtypes, shapes and bytes, in sorted order, and over `notes`."""
+    digest = hashlib.sha256(json.dumps(notes or {}, sort_keys=True).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def file_digest(path):
+    """SHA-256 (hex) of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

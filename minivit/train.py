@@ -1,0 +1,250 @@
+"""One training loop for CPU, CUDA and mps, which goes on where a kill has stopped it.
+
+Read from top to bottom: the configuration, what comes back, `train` and `evaluate`, then the parts.
+Images lie on the device as uint8 and are augmented there; within an epoch nothing waits for it.
+"""
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+
+from minivit.checkpoint import Checkpoint
+from minivit.data import Augment, epoch_batches, eval_batches
+from minivit.runtime import Precision, Stopwatch, pick_device, pick_precision
+
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+NEVER_DECAYED = ("pos_embed", "cls_token", "pos_embedding", "class_token")  # timm's, torchvision's
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How to train: AdamW (arXiv 1711.05101) on the cross-entropy.
+
+    warmup_epochs: may be a fraction. clip_norm: the largest norm of the whole gradient, 0 for no
+    limit. compile: None compiles on CUDA only. Raises ValueError for a value out of its range.
+    """
+
+    epochs: int = 100
+    batch_size: int = 512
+    learning_rate: float = 1e-3
+    warmup_epochs: float = 5.0
+    weight_decay: float = 0.05
+    betas: tuple[float, float] = (0.9, 0.999)
+    clip_norm: float = 0.0
+    label_smoothing: float = 0.0
+    augment: Augment = field(default_factory=Augment)
+    precision: str = "auto"
+    compile: bool | None = None
+
+    def __post_init__(self):
+        betas_good = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
+        accepted = {
+            "epochs": (_is_count(self.epochs), "a whole number from 1"),
+            "batch_size": (_is_count(self.batch_size), "a whole number from 1"),
+            "learning_rate": (0 < self.learning_rate < math.inf, "above 0 and finite"),
+            "warmup_epochs": (0 <= self.warmup_epochs < self.epochs, "from 0 to below epochs"),
+            "weight_decay": (0 <= self.weight_decay < math.inf, "at least 0 and finite"),
+            "betas": (betas_good, "two numbers from 0 to below 1"),
+            "clip_norm": (0 <= self.clip_norm < math.inf, "at least 0 and finite"),
+            "label_smoothing": (0 <= self.label_smoothing < 1, "from 0 to below 1"),
+            "precision": (self.precision in PRECISIONS, f"one of {PRECISIONS}"),
+            "compile": (self.compile in (None, True, False), "None, True or False"),
+        }
+        for name, (good, values) in accepted.items():
+            if not good:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be {values}")
+
+
+class Evaluation(NamedTuple):
+    """Mean cross-entropy over `n` images and the fraction of them, 0 to 1, that is right."""
+
+    loss: float
+    accuracy: float
+    n: int
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One epoch, counted from 1; None where nothing was validated.
+
+    train_loss: mean over the augmented batches, while the weights changed. learning_rate: that of
+    the last step. seconds: wall time with the validation, without the checkpoint.
+    """
+
+    epoch: int
+    train_loss: float
+    validation_loss: float | None
+    validation_accuracy: float | None
+    learning_rate: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class History:
+    """All epochs of a run, its device, its precision, and whether it was compiled."""
+
+    epochs: tuple[EpochRecord, ...]
+    device: str
+    precision: Precision
+    compiled: bool
+
+    @property
+    def final(self):
+        return self.epochs[-1]
+
+
+def train(
+    model, train_set, eval_set, config, *, seed=0, device=None, checkpoint=None, callback=None
+):
+    """Trains `model` in place, leaves it on the device in eval mode, and returns its History.
+
+    seed: with the epoch it decides batches and augmentation; initializing is the caller's part.
+    eval_set: None for no validation. callback: gets each EpochRecord, after the checkpoint.
+    checkpoint: a path, written before the first epoch and after each. Found there, the same run
+    goes on, with the same history but for `seconds`: on a CPU bit for bit, given the same torch and
+    threads. Ctrl-C puts the model back to the checkpoint and says so in a note on the exception.
+    Raises ValueError for sets that do not fit the model and for a checkpoint that is damaged or of
+    another run, RuntimeError for a loss that is not finite.
+    """
+    for image_set in (train_set, eval_set):
+        _check_fits(model.config, image_set)
+    device = pick_device(device)
+    run = _Run(model.to(device), config, seed, device)
+    file = None if checkpoint is None else Checkpoint(checkpoint, run, train_set, eval_set)
+    run.epochs = [EpochRecord(**epoch) for epoch in file.open()] if file else []
+    train_set, eval_set = train_set.to(device), eval_set and eval_set.to(device)
+    try:
+        while len(run.epochs) < config.epochs:
+            run.epochs.append(_train_epoch(run, train_set, eval_set))
+            if file:
+                file.save([asdict(epoch) for epoch in run.epochs])
+            if callback:
+                callback(run.epochs[-1])
+    except KeyboardInterrupt as interrupt:
+        nothing = "training stopped; it had no checkpoint, so nothing was kept"
+        interrupt.add_note(file.after_interrupt() if file else nothing)
+        raise
+    finally:
+        model.eval()
+    return History(tuple(run.epochs), str(device), run.precision, run.compiled)
+
+
+@torch.no_grad()
+def evaluate(model, image_set, *, batch_size=500, device=None, precision="auto"):
+    """Returns the Evaluation of `model` on every image, by default where the model lies.
+
+    precision: as in TrainConfig. The model's train or eval mode is restored.
+    """
+    _check_fits(model.config, image_set)
+    device = next(model.parameters()).device if device is None else pick_device(device)
+    autocast, was_training = pick_precision(device, precision).autocast, model.training
+    model.to(device).eval()
+    loss, right = torch.zeros((), device=device), torch.zeros((), device=device, dtype=torch.int64)
+    for images, labels in eval_batches(image_set, batch_size, device):
+        with autocast(device):
+            logits = model(images)
+        loss += F.cross_entropy(logits.float(), labels, reduction="sum")
+        right += (logits.argmax(dim=1) == labels).sum()
+    model.train(was_training)
+    return Evaluation(loss.item() / len(image_set), right.item() / len(image_set), len(image_set))
+
+
+def warmup_cosine(step: int, steps: int, warmup: int) -> float:
+    """Factor on the learning rate at `step`, counted from 0.
+
+    Rises in equal parts from 1/warmup at step 0 to 1 at step warmup − 1, is 1 once more at step
+    warmup, then falls as a half cosine to 0 at `steps`, one past the last step.
+    """
+    if not 0 <= warmup < steps or not 0 <= step <= steps:
+        raise ValueError(f"needs 0 ≤ step {step} ≤ steps {steps} and 0 ≤ warmup {warmup} < steps")
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
+
+
+def decay_groups(model, weight_decay):
+    """Returns AdamW's two parameter groups, with and without weight decay.
+
+    Matrices decay; biases, norms, positions and the class token do not; frozen parameters are in
+    neither. Raises ValueError where all are frozen.
+    """
+    groups = [{"params": [], "weight_decay": weight_decay}, {"params": [], "weight_decay": 0.0}]
+    for name, parameter in model.named_parameters():
+        spared = parameter.ndim < 2 or name.rpartition(".")[2] in NEVER_DECAYED
+        if parameter.requires_grad:
+            groups[spared]["params"].append(parameter)
+    if not any(group["params"] for group in groups):
+        raise ValueError("every parameter of the model is frozen; there is nothing to train")
+    return groups
+
+
+class _Run:
+    """What a training holds while it runs."""
+
+    def __init__(self, model, config, seed, device):
+        self.model, self.config, self.seed, self.device = model, config, seed, device
+        self.precision = pick_precision(device, config.precision)
+        # Fused is three times as fast on a CPU too, and spares a scaled step on CUDA a host sync.
+        groups = decay_groups(model, config.weight_decay)
+        self.optimizer = torch.optim.AdamW(groups, betas=config.betas, fused=True)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision.scaled)
+        self.compiled = device.type == "cuda" if config.compile is None else config.compile
+        if self.compiled:
+            model.compile(dynamic=False)  # in place: state_dict keeps its names
+
+
+def _train_epoch(run, train_set, eval_set):
+    config, epoch, watch = run.config, len(run.epochs) + 1, Stopwatch(run.device)
+    steps = len(train_set) // config.batch_size
+    warmup = int(config.warmup_epochs * steps)
+    order = {"seed": run.seed, "epoch": epoch, "augment": config.augment, "device": run.device}
+    total = torch.zeros((), device=run.device)
+    run.model.train()
+    batches = epoch_batches(train_set, config.batch_size, **order)
+    for step, (images, targets) in enumerate(batches, start=(epoch - 1) * steps):
+        rate = config.learning_rate * warmup_cosine(step, config.epochs * steps, warmup)
+        total += _train_step(run, images, targets, rate)
+    loss, validation_loss, accuracy = total.item() / steps, None, None
+    if eval_set is not None:
+        validation_loss, accuracy, _ = evaluate(run.model, eval_set, precision=config.precision)
+    if not math.isfinite(loss) or not math.isfinite(validation_loss or 0):
+        raise RuntimeError(
+            f"the loss became {loss} (validation: {validation_loss}) in epoch {epoch}; lower the "
+            f"learning rate (now {config.learning_rate:g}), warm up for longer or set clip_norm"
+        )
+    return EpochRecord(epoch, loss, validation_loss, accuracy, rate, watch.seconds())
+
+
+def _train_step(run, images, targets, rate):
+    """Takes one step; returns the loss, still on the device."""
+    for group in run.optimizer.param_groups:
+        group["lr"] = rate
+    with run.precision.autocast(run.device):
+        logits = run.model(images)
+    loss = F.cross_entropy(logits.float(), targets, label_smoothing=run.config.label_smoothing)
+    run.optimizer.zero_grad(set_to_none=True)
+    run.scaler.scale(loss).backward()
+    if run.config.clip_norm:
+        run.scaler.unscale_(run.optimizer)
+        torch.nn.utils.clip_grad_norm_(run.model.parameters(), run.config.clip_norm)
+    run.scaler.step(run.optimizer)
+    run.scaler.update()
+    return loss.detach()
+
+
+def _check_fits(config, image_set):
+    if image_set is None:
+        return
+    shape, classes = tuple(image_set.images.shape[1:]), len(image_set.classes)
+    if shape != (config.channels, config.image_size, config.image_size):
+        taken = f"{config.channels} × {config.image_size} × {config.image_size}"
+        raise ValueError(f"images of {image_set.name} are {shape}; the model takes {taken}")
+    if classes != config.classes:
+        raise ValueError(f"{image_set.name} has {classes} classes, the model {config.classes}")
+
+
+def _is_count(value):
+    return isinstance(value, int) and value >= 1

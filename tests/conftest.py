@@ -1,0 +1,22 @@
+"""Fixtures that several test files share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    """No test reads or writes the user's own cache."""
+    monkeypatch.setenv("MINIVIT_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def real_data():
+    """The folder of real files: $MINIVIT_DATA, or ../shared/data beside the repository."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("MINIVIT_DATA") or beside)
+    if not folder.is_dir():
+        pytest.skip(f"no real files: MINIVIT_DATA is not set to a folder and {beside} is missing")
+    return folder

@@ -1,0 +1,95 @@
+"""The bases: timm's own distribution, PyTorch's own distribution, and nothing left unset."""
+
+import math
+
+import pytest
+import torch
+from models import KINDS, tiny_vit
+from scipy.stats import ks_2samp
+from torch import nn
+
+from minivit.bases import BASES, torch_default_, vit_trunc_normal_
+from minivit.model import ViT, ViTConfig, initial_positions
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def same_distribution(a, b):
+    """Two samples of one distribution: constant alike, or the KS test does not tell them apart."""
+    a, b = a.detach().flatten(), b.detach().flatten()
+    if a.std() == 0 or b.std() == 0 or len(a) == 1:
+        return torch.equal(a.unique(), b.unique())
+    scale = a.std() / b.std()
+    return ks_2samp(a, b).pvalue > 1e-6 and abs(scale - 1) < 6 / math.sqrt(len(a))
+
+
+def test_trunc_normal_is_timms_in_distribution_per_tensor():
+    ours, timms = tiny_vit("minivit"), tiny_vit("timm")
+    vit_trunc_normal_(ours, generator=generator())
+    theirs = timms.state_dict()
+    assert set(theirs) == set(ours.state_dict())
+    for name, tensor in ours.state_dict().items():
+        assert same_distribution(tensor, theirs[name]), name
+
+
+def test_the_comparison_would_notice_a_wrong_scale():
+    timms = tiny_vit("timm").state_dict()["blocks.0.attn.qkv.weight"]
+    assert not same_distribution(timms * 1.1, timms)
+    assert not same_distribution(0.02 * torch.randn(9216) + 0.004, timms)
+
+
+def test_torch_default_is_the_constructors_but_for_attention_biases():
+    ours, fresh = tiny_vit("minivit"), tiny_vit("minivit")
+    torch_default_(ours, generator=generator())
+    theirs = fresh.state_dict()
+    for name, tensor in ours.state_dict().items():
+        if "attn" in name and name.endswith("bias"):
+            assert not tensor.any(), name
+        elif name not in ("pos_embed", "cls_token"):
+            assert same_distribution(tensor, theirs[name]), name
+
+
+@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_parameter_is_set_from_the_generator(kind, base):
+    """Whatever the model held before, even nan, nothing of it is left."""
+    states = []
+    for spoiled in (False, True):
+        model = tiny_vit(kind)
+        if spoiled:
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter.fill_(float("nan"))
+        BASES[base](model, generator=generator(7))
+        states.append(model.state_dict())
+    for name, tensor in states[0].items():
+        assert torch.equal(tensor, states[1][name]), name
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_a_sincos_table_starts_as_that_table(base):
+    config = ViTConfig(dim=32, depth=1, heads=2, positions="sincos_learned")
+    model = ViT(config)
+    with torch.no_grad():
+        model.pos_embed.zero_()
+    BASES[base](model, generator=generator())
+    assert torch.equal(model.pos_embed, initial_positions(config))
+
+
+def test_an_unknown_parameter_is_named():
+    model = tiny_vit("minivit")
+    model.blocks[0].gamma = nn.Parameter(torch.ones(48))
+    with pytest.raises(ValueError, match=r"blocks\.0\.gamma"):
+        torch_default_(model)
+
+
+def test_a_model_starts_near_chance():
+    """Loss near ln 10: no class is preferred before the first step."""
+    images = torch.randn(64, 3, 32, 32, generator=generator())
+    labels = torch.arange(64) % 10
+    for set_base_ in BASES.values():
+        model = ViT(ViTConfig(dim=64, depth=4, heads=2))
+        loss = nn.functional.cross_entropy(set_base_(model, generator=generator())(images), labels)
+        assert abs(loss.item() / math.log(10) - 1) < 0.1

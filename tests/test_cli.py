@@ -1,0 +1,49 @@
+"""The command line: tables, records and a page come out; what is wrong is a sentence."""
+
+import subprocess
+import sys
+
+import pytest
+
+from minivit.__main__ import main
+
+
+def test_compare_prints_a_table_and_writes_records_and_a_page(tmp_path, capsys):
+    words = [
+        "compare",
+        "--scale",
+        "smoke",
+        "--source",
+        "synthetic",
+        "--out",
+        str(tmp_path / "runs"),
+    ]
+    words += ["--arms", "plain", "mimetic", "--processes", "1"]
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    assert "synthetic stand-in" in out and "mimetic" in out and "minus plain" in out
+    assert len(list((tmp_path / "runs").glob("*.json"))) == 2
+    assert "synthetic stand-in" in (tmp_path / "runs" / "compare.html").read_text()
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        (["compare", "--scale", "smok"], "did you mean 'smoke'"),
+        (["compare", "--scale", "smoke", "--source", "synthetic", "--arms", "mimetc"], "'mimetc'"),
+        (["compare", "--scale", "smoke", "--data", "/nowhere"], "/nowhere"),
+        (["compare", "--scale", "smoke", "--source", "disk"], "source is 'disk'"),
+        (["inspect", "/nowhere.safetensors"], "/nowhere.safetensors"),
+    ],
+)
+def test_a_wrong_word_is_a_sentence(words, sentence, capsys):
+    assert main(words) == 1
+    error = capsys.readouterr().err
+    assert sentence in error and "Traceback" not in error
+
+
+def test_it_runs_as_a_module():
+    done = subprocess.run(
+        [sys.executable, "-m", "minivit", "--help"], capture_output=True, text=True, check=True
+    )
+    assert all(command in done.stdout for command in ("compare", "inspect", "doctor"))

@@ -1,0 +1,141 @@
+"""A comparison: what its arms share, what it keeps, and what it says when something goes wrong."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+import minivit.compare as module
+from minivit.compare import Arm, compare, curves, prepare, run_arm, table
+from minivit.data import cifar10
+from minivit.model import ViTConfig
+from minivit.recipes import SMOKE
+from minivit.records import load_records
+
+RECIPE = replace(
+    SMOKE,
+    model=ViTConfig(dim=16, depth=1, heads=2, patch_size=8),
+    training=replace(SMOKE.training, epochs=2, batch_size=20, warmup_epochs=0.5),
+    subset=40,
+    validation=20,
+)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return cifar10(source="synthetic")
+
+
+@pytest.fixture
+def task(data, tmp_path):
+    return prepare(RECIPE, data, tmp_path / "runs")
+
+
+def arm(attention="plain", seed=0):
+    return Arm(base="torch_default", attention=attention, seed=seed)
+
+
+def untimed(record):
+    return [{k: v for k, v in epoch.items() if k != "seconds"} for epoch in record.epochs]
+
+
+def test_validation_images_are_no_training_images_and_the_test_set_stays_closed(data, task):
+    def rows(images):
+        return {bytes(image.numpy()) for image in images.images.flatten(1)}
+
+    assert not rows(task.train) & rows(task.validation)
+    assert task.test is None
+    final = prepare(RECIPE, data, task.folder, role="final")
+    assert final.test is data[1]
+    record = run_arm(arm(), final)
+    assert record.role == "final" and 0 <= record.final_accuracy <= 1
+    assert run_arm(arm(), task).final_accuracy is None
+
+
+def test_processes_give_the_same_records_as_one(task, data, tmp_path):
+    arms = [arm("plain"), arm("mimetic")]
+    heard = []
+    here = compare(arms, task, processes=1, progress=lambda a, e: heard.append((a, e.epoch)))
+    other = prepare(RECIPE, data, tmp_path / "other")
+    there = compare(arms, other, processes=2)
+    assert [untimed(r) for r in here] == [untimed(r) for r in there]
+    assert [r.attention for r in there] == ["plain", "mimetic"]
+    assert heard == [(arms[0], 1), (arms[0], 2), (arms[1], 1), (arms[1], 2)]
+
+
+def test_what_is_finished_is_not_run_again(task, monkeypatch):
+    first = compare([arm()], task, processes=1)
+    monkeypatch.setattr(module, "run_arm", lambda *_, **__: pytest.fail("ran again"))
+    assert compare([arm()], task, processes=1) == load_records(task.folder)
+    assert untimed(first[0]) == untimed(load_records(task.folder)[0])
+
+
+def test_another_recipe_or_other_data_is_another_run(task, data):
+    compare([arm()], task, processes=1)
+    faster = replace(RECIPE, training=replace(RECIPE.training, learning_rate=3e-3))
+    smaller = replace(RECIPE, subset=20)
+    for recipe in (faster, smaller):
+        compare([arm()], prepare(recipe, data, task.folder), processes=1)
+    assert len(load_records(task.folder)) == 3
+
+
+def test_an_interrupted_comparison_goes_on(task, data, tmp_path):
+    def stop(_, epoch):
+        if epoch.epoch == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        compare([arm()], task, processes=1, progress=stop)
+    assert "run the same again to go on" in " ".join(stopped.value.__notes__)
+    epochs = []
+    again = compare([arm()], task, processes=1, progress=lambda _, e: epochs.append(e.epoch))
+    assert epochs == [2]
+    whole = compare([arm()], prepare(RECIPE, data, tmp_path / "whole"), processes=1)
+    assert untimed(again[0]) == untimed(whole[0])
+
+
+def test_a_failing_run_is_named(task):
+    broken = replace(task, train=replace(task.train, images=task.train.images[..., :24, :24]))
+    with pytest.raises(RuntimeError, match=r"torch_default, plain, seed 0: ValueError: .*24"):
+        compare([arm("plain"), arm("mimetic")], broken, processes=2)
+
+
+def test_a_dying_process_is_a_sentence():
+    class Dead:
+        exitcode = -9
+
+    class Silent:
+        def get(self, timeout):
+            raise module.queue.Empty
+
+    with pytest.raises(RuntimeError, match="too little memory"):
+        module._hear(Silent(), [Dead()], {}, None)
+
+
+def test_names_and_numbers_that_make_no_sense(task):
+    with pytest.raises(ValueError, match="'mimetc' is not one of plain"):
+        arm("mimetc")
+    with pytest.raises(ValueError, match="processes is 0"):
+        compare([arm()], task, processes=0)
+
+
+def test_the_table_pairs_seeds(task):
+    records = compare([arm(a, s) for a in ("plain", "mimetic") for s in (0, 1)], task, processes=1)
+    values = {(r.attention, r.seed): 0.0 for r in records}
+    values |= {("plain", 0): 0.2, ("plain", 1): 0.4, ("mimetic", 0): 0.3, ("mimetic", 1): 0.5}
+    made = [
+        replace(r, epochs=[{**r.epochs[-1], "validation_accuracy": values[r.attention, r.seed]}])
+        for r in records
+    ]
+    text = table(made)
+    assert "30.0 ± 14.1" in text and "40.0 ± 14.1" in text
+    assert "+10.0  [+10.0, +10.0]" in text, "paired: the spread over seeds cancels"
+    assert "One seed" not in text and "One seed is a look" in table(made[:1])
+    assert curves(made)["torch_default"]["mimetic"] == [[0.3], [0.5]]
+
+
+def test_the_global_seed_plays_no_part(task):
+    plain, other = (run_arm(arm(name), task) for name in ("plain", "norm_matched"))
+    assert untimed(plain) != untimed(other)
+    torch.manual_seed(123)
+    assert untimed(run_arm(arm(), replace(task, folder=task.folder / "b"))) == untimed(plain)

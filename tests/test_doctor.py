@@ -1,0 +1,127 @@
+"""doctor: what stands in the way is named, with what to do, and nothing makes it raise."""
+
+import builtins
+import importlib.metadata
+import io
+import shutil
+import sys
+
+import pytest
+
+from minivit import doctor
+from minivit.archives import ORIGINAL_FILES, ORIGINAL_MD5, cache_dir
+
+
+@pytest.fixture(autouse=True)
+def bare(monkeypatch):
+    """Nothing set by whoever runs the tests."""
+    monkeypatch.delenv("MINIVIT_DATA", raising=False)
+    monkeypatch.delenv("MINIVIT_SCALE", raising=False)
+
+
+def found(name, data=None):
+    (finding,) = [each for each in doctor.examine(data) if each.name == name]
+    return finding
+
+
+def test_a_machine_without_anything_set_can_start():
+    assert doctor.report() == 0
+    assert "170 MB" in found("data").detail
+    assert not cache_dir().exists(), "doctor must leave nothing behind"
+
+
+def test_wrong_data_folder_blocks(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("MINIVIT_DATA", str(tmp_path / "nowhere"))
+    assert doctor.report() == 1
+    line = next(each for each in capsys.readouterr().out.splitlines() if "data:" in each)
+    assert line.startswith("FIX") and "nowhere" in line and "→" in line
+
+
+def test_data_folder_without_data_blocks(monkeypatch, tmp_path):
+    monkeypatch.setenv("MINIVIT_DATA", str(tmp_path))
+    assert doctor.report() == 1
+    # `cifar10(root)` downloads into a folder that is named in the call.
+    assert found("data", tmp_path).ok
+
+
+def test_an_archive_is_found_and_not_read(tmp_path):
+    archive = tmp_path / "cifar10-any.tar.xz"
+    archive.write_bytes(b"not an archive")
+    assert str(archive) in found("data", tmp_path).detail
+
+
+@pytest.mark.parametrize("name", [ORIGINAL_FILES[1], f"cifar-10-{ORIGINAL_MD5}.safetensors"])
+def test_a_download_that_was_made_is_found(name):
+    cache_dir().mkdir()
+    (cache_dir() / name).touch()
+    assert "kept in" in found("data").detail
+
+
+def test_real_files_are_found(monkeypatch, real_data):
+    monkeypatch.setenv("MINIVIT_DATA", str(real_data))
+    assert found("data").ok and "not read yet" in found("data").detail
+    assert "deit_tiny" in found("weights").detail
+
+
+def test_misspelt_scale_blocks_and_names_the_nearest(monkeypatch):
+    monkeypatch.setenv("MINIVIT_SCALE", "lptop")
+    assert doctor.report() == 1
+    assert "'laptop'" in found("scale").detail
+
+
+def test_torchvision_of_another_torch_is_explained_and_does_not_block(monkeypatch):
+    original = builtins.__import__
+
+    def mismatched(name, *rest):
+        if name == "torchvision":
+            raise RuntimeError("operator torchvision::nms does not exist")
+        return original(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", mismatched)
+    finding = found("torchvision")
+    assert not finding.ok and "nms" in finding.detail and "torch torchvision" in finding.advice
+    assert doctor.report() == 0
+
+
+def test_missing_package_is_named(monkeypatch):
+    original = importlib.metadata.version
+
+    def version(name):
+        if name == "ipywidgets":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return original(name)
+
+    monkeypatch.setattr(doctor, "version", version)
+    assert found("figures").detail == "ipywidgets is not installed"
+    # The name `minivit` on a package index is not ours: never advise to install it.
+    assert "minivit" not in found("figures").advice
+
+
+def test_cache_that_is_a_file_or_full(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MINIVIT_CACHE", str(tmp_path / "file" / "below"))
+    assert "can't be written" in found("cache").detail
+    monkeypatch.setenv("MINIVIT_CACHE", str(tmp_path))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(9, 9, 0))
+    assert "free 1 GB" in found("cache").advice
+
+
+def test_unused_gpu_is_pointed_out(monkeypatch):
+    monkeypatch.setattr(doctor, "pick_device", lambda: doctor.torch.device("cpu"))
+    monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}")
+    assert "driver" in found("device").detail and not found("device").ok
+
+
+def test_a_check_that_fails_hides_no_other(monkeypatch):
+    monkeypatch.setattr(doctor, "pick_device", lambda: 1 / 0)
+    findings = doctor.examine()
+    assert "ZeroDivisionError" in found("device").detail and not found("device").ok
+    assert findings[-1].name == "scale" and findings[-1].ok
+
+
+def test_a_console_without_the_arrow(monkeypatch, tmp_path):
+    console = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    monkeypatch.setattr(sys, "stdout", console)
+    assert doctor.report(tmp_path / "nowhere") == 1
+    console.seek(0)
+    assert "FIX  data" in console.read()

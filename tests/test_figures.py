@@ -1,0 +1,74 @@
+"""Figures show the numbers that they were given, in words too, and say where they come from."""
+
+import numpy as np
+import pytest
+
+from minivit.figures import ARM_NAMES, alt_text, image_grid, page, product_panels, training_curves
+
+SOURCE = "synthetic stand-in · scale smoke · cpu"
+
+
+def caption(figure):
+    return [note.text for note in figure.layout.annotations if note.showarrow is False][-1]
+
+
+def test_curves_are_the_mean_over_seeds_in_percent():
+    curves = {"plain": [[0.1, 0.3], [0.2, 0.5]], "mimetic": [[0.2, 0.4], [0.4, 0.6]]}
+    figure = training_curves(curves, title="t", source=SOURCE)
+    lines = {trace.name: trace for trace in figure.data if trace.name}
+    assert np.allclose(lines["plain"].y, [15, 40]) and np.allclose(lines["mimetic"].y, [30, 50])
+    bands = [trace for trace in figure.data if trace.fill == "toself"]
+    assert np.allclose(bands[0].y, [20, 50, 30, 10])
+    assert SOURCE in caption(figure) and "mean of 2 seeds" in caption(figure)
+    assert "plain 15.0 after the first epoch, 40.0 after the last" in alt_text(figure)
+
+
+def test_one_seed_has_no_band_and_says_so():
+    figure = training_curves({"plain": [[0.1, 0.3]]}, title="t", source=SOURCE)
+    assert len(figure.data) == 1 and "one seed" in caption(figure)
+    with pytest.raises(ValueError, match="no curves"):
+        training_curves({}, title="t", source=SOURCE)
+
+
+def test_arms_differ_in_colour_and_nearly_all_in_dash():
+    curves = {arm: [[0.1, 0.2]] for arm in ARM_NAMES}
+    lines = training_curves(curves, title="t", source=SOURCE).data
+    assert len({line.line.color for line in lines}) == len(ARM_NAMES)
+    core = [line.line.dash for line in lines[:4]]
+    assert len(set(core)) == 4
+
+
+def test_panels_share_one_range_symmetric_about_zero():
+    products = {"small": 0.1 * np.eye(4) + 0.01, "large": np.full((4, 4), -2.0)}
+    figure = product_panels(products, title="t", source=SOURCE)
+    assert all(trace.coloraxis == "coloraxis" for trace in figure.data)
+    assert figure.layout.coloraxis.cmin == -figure.layout.coloraxis.cmax == -4.0
+    assert np.allclose(figure.data[1].z, -2.0)
+    assert "small +0.11, large -2.00" in alt_text(figure)
+    assert figure.layout.yaxis.autorange == "reversed", "row 1 stands at the top"
+
+
+def test_the_grid_holds_the_images_of_each_class_in_its_row():
+    import base64
+    import io
+
+    from PIL import Image
+
+    images = np.zeros((6, 3, 4, 4), dtype=np.uint8)
+    labels = np.array([1, 0, 1, 0, 1, 0])
+    images[labels == 1] = 200
+    figure = image_grid(
+        images, labels, ("dark", "bright"), title="t", source=SOURCE, each=2, zoom=1
+    )
+    data = base64.b64decode(figure.data[0].source.split(",")[1])
+    picture = np.asarray(Image.open(io.BytesIO(data)))
+    assert picture.shape == (12, 12, 3)
+    assert (picture[1:5, 1:5] == 0).all() and (picture[7:11, 1:5] == 200).all()
+
+
+def test_the_page_needs_nothing_from_outside_and_escapes_words():
+    figure = training_curves({"plain": [[0.1, 0.3]]}, title="t", source=SOURCE)
+    text = page([figure, figure], title="a < b", table="x & y")
+    assert "a &lt; b" in text and "x &amp; y" in text
+    assert 'src="http' not in text and text.count("plotly.js v") >= 1
+    assert alt_text(figure) in text

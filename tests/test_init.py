@@ -1,0 +1,374 @@
+"""The initializers, judged by the maps that the modules then compute, and by wrong initializers.
+
+Each check is a function of the module `minivit.init`, so that the same check can be given a mutant:
+the module with one mistake written into it. Every mutant must fail at least one check.
+"""
+
+import copy
+import inspect
+import types
+
+import numpy as np
+import pytest
+import torch
+from models import KINDS, attention_modules, ov_map, qk_map, tiny_vit
+
+import minivit.bases
+import minivit.init
+from minivit.circuits import AttentionWeights, attention_layers, diagonal_stats, ov, qk
+
+DIM, HEADS = 48, 3
+SETTINGS = {"alpha_qk": 0.6, "beta_qk": 0.9, "alpha_ov": 0.3, "beta_ov": 0.5}
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def modules_of(init, kind="minivit", name="mimetic_", seed=0, **switches):
+    model = tiny_vit(kind, dim=DIM, heads=HEADS)
+    minivit.bases.vit_trunc_normal_(model, generator=generator(99))
+    if name is not None:
+        getattr(init, name)(model, init.Mimetic(**SETTINGS), generator=generator(seed), **switches)
+    return attention_modules(model.double().eval())
+
+
+def expected_products(seed=0, layers=2):
+    """The equation once more, in numpy and float64: per layer, products of each head and of OV."""
+    g, k = generator(seed), DIM // HEADS
+    for _ in range(layers):
+        noise = torch.randn(HEADS + 1, DIM, DIM, generator=g).double().numpy() / np.sqrt(DIM)
+        heads = []
+        for h in range(HEADS):
+            u, s, vt = np.linalg.svd(0.6 * noise[h] + 0.9 * np.eye(DIM))
+            heads.append(u[:, :k] @ np.diag(s[:k]) @ vt[:k])
+        yield torch.tensor(np.stack(heads)), torch.tensor(0.3 * noise[HEADS] - 0.5 * np.eye(DIM))
+
+
+def close(actual, wanted, tolerance=1e-5):
+    worst = (actual - wanted).abs().max().item()
+    assert worst < tolerance, f"off by {worst:.3g}"
+
+
+# Checks: each takes the module minivit.init, or a mutant of it.
+
+
+def check_maps(init, kind="minivit"):
+    modules = modules_of(init, kind)
+    for module, (heads, total) in zip(modules, expected_products(), strict=True):
+        close(ov_map(module, DIM), total)
+        close(qk_map(module, DIM, HEADS), heads)
+
+
+def check_noise_is_what_the_paper_says(init):
+    """Without a look at the draw order: OV + βI is noise of variance α²/dim in every entry."""
+    for module in modules_of(init, seed=5):
+        noise = ov_map(module, DIM) + 0.5 * torch.eye(DIM)
+        sigma = 0.3 / DIM**0.5
+        assert abs(noise.std() / sigma - 1) < 6 / (2 * DIM**2) ** 0.5
+        assert abs(noise.diagonal().mean()) < 6 * sigma / DIM**0.5
+        assert abs(noise.diagonal().std() / sigma - 1) < 6 / (2 * DIM) ** 0.5
+
+
+def check_draws_are_independent(init):
+    """No two heads, no two layers, and no head and its layer's OV share noise."""
+    noises = []
+    for module in modules_of(init, seed=6):
+        noises += [*qk_map(module, DIM, HEADS), ov_map(module, DIM)]
+    off = ~torch.eye(DIM, dtype=torch.bool)
+    table = torch.corrcoef(torch.stack([noise[off] for noise in noises]))
+    assert (table - torch.eye(len(noises))).abs().max() < 6 / DIM
+
+
+def check_factors_share_the_size(init):
+    """√σ on each side: W_Q and W_K, W_V and W_proj have the same singular values."""
+    for module in modules_of(init):
+        q, key, value = module.qkv.weight.detach().unflatten(0, (3, -1))
+        sigma = torch.linalg.svdvals
+        for left, right in zip(q.chunk(HEADS), key.chunk(HEADS), strict=True):
+            close(sigma(left), sigma(right))
+        close(sigma(value), sigma(module.proj.weight.detach()))
+
+
+def check_sign_is_fixed(init):
+    for module in modules_of(init):
+        W_Q = module.qkv.weight.detach()[:DIM].T
+        assert (W_Q.gather(0, W_Q.abs().argmax(0, keepdim=True)) > 0).all()
+
+
+def check_switches(init):
+    """A pair that is off stays as the base left it; the other does not change for that."""
+    both = modules_of(init)
+    base = modules_of(init, name=None)
+    for switch, own in (("ov", slice(0, 2 * DIM)), ("qk", slice(2 * DIM, None))):
+        only = modules_of(init, **{switch: False})
+        for a, b, c in zip(only, both, base, strict=True):
+            close(a.qkv.weight[own], b.qkv.weight[own], 1e-12)
+            rest = torch.ones(3 * DIM, dtype=torch.bool)
+            rest[own] = False
+            close(a.qkv.weight[rest], c.qkv.weight[rest], 1e-12)
+            close(a.proj.weight, (b if switch == "qk" else c).proj.weight, 1e-12)
+
+
+def check_norm_matched(init):
+    pairs = zip(modules_of(init), modules_of(init, name="norm_matched_"), strict=True)
+    for mimetic, control in pairs:
+        for part in (slice(0, DIM), slice(DIM, 2 * DIM), slice(2 * DIM, None)):
+            a, b = mimetic.qkv.weight[part], control.qkv.weight[part]
+            assert abs(b.std() / a.square().mean().sqrt() - 1) < 6 / (2 * DIM**2) ** 0.5
+        assert abs(control.proj.weight.std() / mimetic.proj.weight.std() - 1) < 0.1
+        check_no_alignment(control)
+        weights = [*control.qkv.weight.chunk(3), control.proj.weight]
+        table = torch.corrcoef(torch.stack([weight.flatten() for weight in weights]))
+        assert (table - torch.eye(4)).abs().max() < 6 / DIM
+
+
+def check_rotated(init):
+    pairs = zip(modules_of(init), modules_of(init, name="rotated_"), strict=True)
+    sigma = torch.linalg.svdvals
+    for mimetic, control in pairs:
+        close(sigma(ov_map(control, DIM)), sigma(ov_map(mimetic, DIM)))
+        close(sigma(qk_map(control, DIM, HEADS)), sigma(qk_map(mimetic, DIM, HEADS)), 1e-4)
+        for part in range(3):
+            a, b = mimetic.qkv.weight.chunk(3)[part], control.qkv.weight.chunk(3)[part]
+            for one, other in zip(a.chunk(HEADS), b.chunk(HEADS), strict=True):
+                close(sigma(one), sigma(other))
+        check_no_alignment(control)
+
+
+def check_rotations_differ(init):
+    """Each head turns by a matrix of its own: turned alike, two heads would stay alike."""
+    model = tiny_vit("minivit", dim=DIM, heads=HEADS, depth=1)
+    init.rotated_(model, init.Mimetic(alpha_qk=0.0), generator=generator())
+    first, second, _ = qk(AttentionWeights.of(model))[0]
+    assert (first - second).norm() > 0.5 * first.norm()
+
+
+def check_no_alignment(module):
+    """The mean diagonal is within six of its chance spreads, and the cosine with I is small."""
+    for product in (*qk_map(module, DIM, HEADS), ov_map(module, DIM)):
+        stats = diagonal_stats(product)
+        assert abs(stats.mean) < 6 * stats.chance
+        assert abs(stats.cosine) < 6 / DIM
+
+
+CHECKS = [value for name, value in list(globals().items()) if name.startswith("check_")]
+CHECKS.remove(check_no_alignment)
+
+MUTANTS = {
+    "value and projection not transposed": [
+        ("qkv[2 * dim :] = W_V.T.to(qkv)", "qkv[2 * dim :] = W_V.to(qkv)"),
+        ("proj.copy_(W_O.T)", "proj.copy_(W_O)"),
+    ],
+    "query and key exchanged": [
+        ("qkv[:dim] = W_Q", "qkv[:dim] = W_K"),
+        ("qkv[dim : 2 * dim] = W_K", "qkv[dim : 2 * dim] = W_Q"),
+    ],
+    "sign of OV": [("noise[heads] - settings.beta_ov", "noise[heads] + settings.beta_ov")],
+    "sign of QK": [("noise[:heads] + settings.beta_qk", "noise[:heads] - settings.beta_qk")],
+    "heads share one draw": [("noise[:heads]", "noise[:1].expand(heads, -1, -1)")],
+    "OV shares its draw with a head": [("* noise[heads]", "* noise[0]")],
+    "layers share one draw": [
+        ("noise = normal(heads + 1, dim, dim, generator=generator)",
+         "noise = normal(heads + 1, dim, dim, generator=torch.Generator().manual_seed(0))"),
+    ],
+    "no square root": [
+        ("scale = singular.sqrt()", "scale = singular"),
+        ("singular.sqrt()[:, None]", "singular[:, None]"),
+    ],
+    "square root on one side": [
+        ("scale = singular.sqrt()", "scale = singular"),
+        ("singular.sqrt()[:, None] * largest", "largest"),
+    ],
+    "1/d in place of 1/√d": [("/ math.sqrt(dim)", "/ dim")],
+    "noise not scaled": [(" / math.sqrt(dim)", "")],
+    "truncated from the wrong end": [
+        ("left[:, : dim // heads]", "left[:, -(dim // heads) :]"),
+        ("right[: dim // heads]", "right[-(dim // heads) :]"),
+    ],
+    "sign fixed on one side": [("largest.sign().T * right", "right")],
+    "sign not fixed": [(" * largest.sign().squeeze(0)", ""), (" * largest.sign().T", "")],
+    "V for Vᵀ": [("right[: dim // heads].T", "right.T[: dim // heads].T")],
+    "heads interleaved": [
+        ("W_K.transpose(1, 2).flatten(0, 1)", "W_K.permute(2, 0, 1).flatten(0, 1)")
+    ],
+    "alpha and beta exchanged": [
+        ("settings.alpha_qk * noise[:heads] + settings.beta_qk",
+         "settings.beta_qk * noise[:heads] + settings.alpha_qk"),
+    ],
+    "QK scalars in OV": [("settings.beta_ov * identity", "settings.beta_qk * identity")],
+    "noise depends on the switches": [("normal(heads + 1,", "normal(heads + ov,")],
+    "switches ignored": [
+        ("    if ov:\n", "    if True:\n"),
+        ("pairs.pop() if ov else", "pairs.pop() if True else"),
+    ],
+    "control without the root": [("factor.square().mean().sqrt()", "factor.square().mean()")],
+    "control with shared noise": [
+        ("zip(factors, noise, strict=True)", "zip(factors, [noise[0]] * 4, strict=True)")
+    ],
+    "control not turned in OV": [("W_O = W_O @ turns[heads]", "pass")],
+    "control not turned in QK": [("W_K = torch.stack(turns[:heads]) @ W_K", "pass")],
+    "control turned by one matrix": [
+        ("torch.stack(turns[:heads])", "torch.stack([turns[0]] * heads)")
+    ],
+    "control turned by another matrix": [("return q * r.diagonal().sign()", "return r")],
+}  # fmt: skip
+
+
+def mutant(edits):
+    source = inspect.getsource(minivit.init)
+    for old, new in edits:
+        assert source.count(old) == 1, f"the mutation no longer fits: {old!r}"
+        source = source.replace(old, new)
+    module = types.ModuleType("mutant")
+    exec(compile(source, "mutant", "exec"), module.__dict__)
+    return module
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_initializer(check):
+    check(minivit.init)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_librarys_vit_computes_the_intended_map(kind):
+    check_maps(minivit.init, kind)
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_mutant_is_caught(name):
+    wrong = mutant(MUTANTS[name])
+    for check in CHECKS:
+        try:
+            check(wrong)
+        except (AssertionError, RuntimeError, IndexError, ValueError):
+            return
+    pytest.fail(f"no check notices the mistake: {name}")
+
+
+def test_the_harness_itself_passes_the_right_code():
+    for check in CHECKS:
+        check(mutant([]))
+
+
+@pytest.mark.parametrize("name", ["mimetic_", "norm_matched_", "rotated_"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_but_attention_weights_changes(kind, name):
+    model = tiny_vit(kind)
+    before = copy.deepcopy(model.state_dict())
+    assert getattr(minivit.init, name)(model, generator=generator()) is model
+    weights = {id(t) for layer in attention_layers(model) for t in (layer.qkv, layer.proj)}
+    for key, tensor in model.named_parameters():
+        assert (id(tensor) in weights) != torch.equal(tensor, before[key]), key
+
+
+@pytest.mark.parametrize("dim, expected", [(192, 0.398), (384, 0.222), (768, 0.119)])
+def test_rank_truncation_leaves_the_known_diagonal(dim, expected):
+    """Heads of width 64, one layer; the values are those of an independent computation."""
+    torch_heads = dim // 64
+    W_Q, W_K, *_ = minivit.init.mimetic_factors(dim, torch_heads, ov=False, generator=generator())
+    mean = (W_Q @ W_K.transpose(1, 2)).diagonal(dim1=1, dim2=2).mean()
+    assert abs(mean - expected) < 0.01
+
+
+def test_without_noise_one_head_holds_exactly_beta_times_identity():
+    model = tiny_vit("minivit", dim=32, heads=1)
+    settings = minivit.init.Mimetic(alpha_qk=0.0, beta_qk=0.7, alpha_ov=0.0, beta_ov=0.4)
+    minivit.init.mimetic_(model, settings, generator=generator())
+    weights = AttentionWeights.of(model)
+    close(qk(weights)[:, 0], 0.7 * torch.eye(32).expand(2, -1, -1))
+    close(ov(weights)[:, 0], -0.4 * torch.eye(32).expand(2, -1, -1))
+
+
+def test_without_noise_several_heads_hold_the_same_axes():
+    weights = AttentionWeights.of(
+        minivit.init.mimetic_(tiny_vit("minivit"), minivit.init.Mimetic(alpha_qk=0.0))
+    )
+    product = qk(weights)
+    close(product[:, 0], product[:, 1])
+
+
+def test_bfloat16_and_frozen_weights_keep_type_and_state():
+    model = tiny_vit("minivit").bfloat16().requires_grad_(False)
+    wide = tiny_vit("minivit")
+    for each in (model, wide):
+        minivit.init.mimetic_(each, generator=generator())
+    for (name, a), b in zip(model.named_parameters(), wide.parameters(), strict=True):
+        assert a.dtype == torch.bfloat16
+        assert not a.requires_grad
+        if "attn" in name and "weight" in name:
+            assert torch.equal(a, b.bfloat16()), name
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cuda_gets_the_same_products_and_a_cuda_generator_is_refused():
+    here, there = tiny_vit("minivit"), tiny_vit("minivit").cuda()
+    for model in (here, there):
+        minivit.init.mimetic_(model, generator=generator())
+    close(qk(AttentionWeights.of(here)), qk(AttentionWeights.of(there)))
+    assert all(p.is_cuda for p in there.parameters())
+    with pytest.raises(ValueError, match="drawn on the CPU"):
+        minivit.init.mimetic_(there, generator=torch.Generator("cuda"))
+
+
+def test_seeds_and_the_global_generator():
+    def product(g):
+        return ov(AttentionWeights.of(minivit.init.mimetic_(tiny_vit("minivit"), generator=g)))
+
+    assert torch.equal(product(generator(1)), product(generator(1)))
+    assert not torch.allclose(product(generator(1)), product(generator(2)), atol=0.1)
+    state = torch.get_rng_state()
+    model = tiny_vit("minivit")
+    torch.set_rng_state(state)
+    minivit.init.mimetic_(model, generator=generator())
+    assert torch.equal(torch.get_rng_state(), state), "an explicit generator leaves the global one"
+
+
+def test_arms_of_one_seed_share_all_but_the_attention_weights():
+    states = {}
+    for attention in minivit.init.ATTENTION:
+        model = tiny_vit("minivit")
+        minivit.init.initialize_(model, "torch_default", attention, seed=3)
+        states[attention] = model.state_dict()
+    for attention, state in states.items():
+        for key, tensor in state.items():
+            own = "attn" in key and "weight" in key
+            if not own:
+                assert torch.equal(tensor, states["plain"][key]), (attention, key)
+    mean = {}
+    for attention, state in states.items():
+        value, out = state["blocks.0.attn.qkv.weight"][96:], state["blocks.0.attn.proj.weight"]
+        query, key = state["blocks.0.attn.qkv.weight"][:96].chunk(2)
+        mean[attention] = (float((query.T @ key).trace()), float((value.T @ out.T).trace()))
+    sign = {name: tuple(int(np.sign(x)) * (abs(x) > 6) for x in v) for name, v in mean.items()}
+    assert sign["mimetic"] == (1, -1)
+    assert sign["qk_only"] == (1, 0)
+    assert sign["ov_only"] == (0, -1)
+    assert sign["ov_flipped"] == (1, 1)
+    assert sign["plain"] == sign["norm_matched"] == sign["rotated"] == (0, 0)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -0.1])
+def test_scalars_that_make_no_sense_are_refused(value):
+    with pytest.raises(ValueError, match="alpha_qk is"):
+        minivit.init.Mimetic(alpha_qk=value)
+
+
+def test_a_negative_beta_is_an_ablation_and_says_so():
+    with pytest.warns(UserWarning, match="beta_ov is -0.4: the sign ablation"):
+        assert minivit.init.Mimetic(beta_ov=-0.4).beta_ov == -0.4
+
+
+def test_plain_tensors_of_wrong_shape_are_refused():
+    qkv, proj = torch.zeros(96, 32), torch.zeros(32, 32)
+    with pytest.raises(ValueError, match="must divide dim 32"):
+        minivit.init.mimetic_attention_(qkv, proj, 5)
+    with pytest.raises(ValueError, match=r"qkv \(90, 32\)"):
+        minivit.init.mimetic_attention_(qkv[:90], proj, 4)
+    assert not qkv.any()
+
+
+def test_an_unknown_arm_is_named():
+    with pytest.raises(ValueError, match="'mimetc' is not one of plain, mimetic"):
+        minivit.init.initialize_(tiny_vit("minivit"), "torch_default", "mimetc", seed=0)

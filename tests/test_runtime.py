@@ -1,0 +1,59 @@
+"""Device, precision with its reason, and random streams that do not depend on one another."""
+
+import pytest
+import torch
+
+from minivit.runtime import one_thread, pick_device, pick_precision, stream
+
+
+def test_streams_repeat_and_differ_in_every_part():
+    def first(*key):
+        return torch.rand(4, generator=stream(*key))
+
+    assert torch.equal(first(3, "order", 2), first(3, "order", 2))
+    others = [
+        (4, "order", 2),
+        (3, "weights", 2),
+        (3, "order", 1),
+        (31, "order", 2),
+        (3, "order", 12),
+    ]
+    for other in others:
+        assert not torch.equal(first(3, "order", 2), first(*other)), other
+
+
+def test_streams_leave_the_global_generator_alone():
+    before = torch.get_rng_state()
+    torch.rand(5, generator=stream(0, "order"))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_missing_device_is_a_sentence():
+    with pytest.raises(ValueError, match="is not available here"):
+        pick_device("cuda" if not torch.cuda.is_available() else "mps")
+
+
+def test_precision_says_why(monkeypatch):
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert pick_precision(cpu).dtype == torch.float32
+    # A T4 (7.5) emulates bf16 and says that it supports it.
+    for capability, dtype, scaled in (
+        ((7, 5), torch.float16, True),
+        ((8, 0), torch.bfloat16, False),
+    ):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, c=capability: c)
+        found = pick_precision(cuda)
+        assert (found.dtype, found.scaled) == (dtype, scaled)
+        assert f"{capability[0]}.{capability[1]}" in found.reason
+    with pytest.raises(ValueError, match="precision is 'fp8'"):
+        pick_precision(cpu, "fp8")
+    with pytest.raises(ValueError, match="float16 needs cuda"):
+        pick_precision(cpu, "float16")
+
+
+def test_one_thread_gives_the_threads_back_after_an_error():
+    before = torch.get_num_threads()
+    with pytest.raises(ZeroDivisionError), one_thread():
+        assert torch.get_num_threads() == 1
+        raise ZeroDivisionError
+    assert torch.get_num_threads() == before

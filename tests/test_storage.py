@@ -1,0 +1,90 @@
+"""Files are whole or as they were before, and whatever was changed is noticed."""
+
+import errno
+
+import pytest
+import torch
+
+from minivit.storage import atomic_path, file_digest, read_tensors, write_tensors, write_text
+
+
+@pytest.fixture
+def written(tmp_path):
+    path = tmp_path / "tensors.safetensors"
+    tensors = {
+        "a": torch.arange(12.0).view(3, 4),
+        "b": torch.tensor(3),
+        "c": torch.ones(2).bfloat16(),
+    }
+    write_tensors(path, tensors, {"config": {"dim": 4}, "note": None})
+    return path, tensors
+
+
+def test_tensors_and_metadata_come_back(written):
+    path, tensors = written
+    found, metadata = read_tensors(path)
+    assert metadata == {"config": {"dim": 4}, "note": None}
+    assert found.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        assert torch.equal(found[name], tensor) and found[name].dtype == tensor.dtype
+
+
+def test_any_changed_byte_is_noticed(written):
+    """Weights, names and metadata alike."""
+    path, _ = written
+    whole = path.read_bytes()
+    for place in range(8, len(whole), 7):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        try:
+            found, metadata = read_tensors(path)
+        except ValueError:
+            continue
+        # Only bytes that carry nothing (the header's padding) may pass.
+        path.write_bytes(whole)
+        original, notes = read_tensors(path)
+        assert metadata == notes and all(torch.equal(found[n], original[n]) for n in original)
+
+
+@pytest.mark.parametrize("keep", [0, 7, 100, -1])
+def test_a_file_cut_short_is_a_sentence(written, keep):
+    path, _ = written
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(ValueError, match="not a whole safetensors file"):
+        read_tensors(path)
+
+
+def test_a_foreign_safetensors_file_is_refused(tmp_path):
+    from safetensors.torch import save_file
+
+    save_file({"a": torch.ones(2)}, tmp_path / "foreign.safetensors")
+    with pytest.raises(ValueError, match="no digest inside"):
+        read_tensors(tmp_path / "foreign.safetensors")
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch):
+    path = tmp_path / "note.txt"
+    write_text(path, "old")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_text(path, "new")
+    assert path.read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["note.txt"]
+
+
+def test_an_error_while_writing_leaves_the_old_file(tmp_path):
+    path = tmp_path / "note.txt"
+    write_text(path, "old")
+    with pytest.raises(KeyboardInterrupt), atomic_path(path) as temporary:
+        temporary.write_text("ne")
+        raise KeyboardInterrupt
+    assert path.read_text() == "old"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_file_digest_is_sha256(tmp_path):
+    (tmp_path / "abc").write_bytes(b"abc")
+    assert file_digest(tmp_path / "abc").startswith("ba7816bf8f01cfea414140de5dae2223")

@@ -1,0 +1,600 @@
+import math
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+
+import minivit.train as train_module
+from minivit.data import Augment, ImageSet, epoch_batches
+from minivit.model import ViT, ViTConfig
+from minivit.runtime import stream
+from minivit.storage import read_tensors, write_tensors
+from minivit.train import TrainConfig, decay_groups, evaluate, train, warmup_cosine
+
+MODEL = ViTConfig(image_size=8, patch_size=4, classes=4, dim=16, depth=2, heads=2)
+PLAIN = Augment(flip=False, crop=0)
+CONFIG = TrainConfig(
+    epochs=4, batch_size=16, warmup_epochs=0.5, clip_norm=1.0, augment=Augment(crop=2)
+)
+
+
+def a_set(n=64, seed=0, noise=40, size=8, classes=4):
+    """Noisy images around one fixed image for each class."""
+    generator = stream(seed, "test images")
+    centres = torch.randint(60, 196, (classes, 3, size, size), generator=stream(0, "centres"))
+    labels = torch.arange(n) % classes
+    images = centres[labels] + torch.randint(
+        -noise, noise + 1, (n, 3, size, size), generator=generator
+    )
+    return ImageSet(
+        images=images.clamp(0, 255).to(torch.uint8),
+        labels=labels,
+        classes=tuple("abcdefghij"[:classes]),
+        name="test images",
+        digest=f"{seed}",
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
+    )
+
+
+def a_model(seed=0, config=MODEL):
+    model, generator = ViT(config), stream(seed, "test weights")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim >= 2:
+                parameter.normal_(0, 0.1, generator=generator)
+            else:
+                parameter.fill_(0.0)
+        for module in model.modules():
+            if isinstance(module, torch.nn.LayerNorm):
+                module.weight.fill_(1.0)
+    return model
+
+
+def timeless(history):
+    return [{**asdict(epoch), "seconds": None} for epoch in history.epochs]
+
+
+def weights(model):
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def same_weights(a, b):
+    return all(torch.equal(a[name], b[name]) for name in a.keys() | b.keys())
+
+
+# The parts
+
+
+def test_schedule_end_points():
+    factors = [warmup_cosine(step, 100, 10) for step in range(101)]
+    assert factors[0] == 0.1 and factors[9] == 1.0 and factors[10] == 1.0 and factors[100] == 0.0
+    assert factors[4] == 0.5 and math.isclose(factors[55], 0.5)  # half of the rise, of the fall
+    assert all(a < b for a, b in pairwise(factors[:10]))
+    assert all(a > b for a, b in pairwise(factors[10:]))
+    assert warmup_cosine(0, 5, 0) == 1.0  # without warm-up the first step is the largest
+
+
+@pytest.mark.parametrize("bad", [(-1, 10, 2), (11, 10, 2), (0, 10, 10), (0, 10, -1)])
+def test_schedule_refuses_what_it_is_not_defined_for(bad):
+    with pytest.raises(ValueError, match="warmup"):
+        warmup_cosine(*bad)
+
+
+def test_decay_groups_hold_every_trained_parameter_once_and_decay_matrices_only():
+    model = ViT(replace(MODEL, pool="cls"))
+    model.head.weight.requires_grad_(False)
+    decayed, others = decay_groups(model, 0.3)
+    assert decayed["weight_decay"] == 0.3 and others["weight_decay"] == 0.0
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    by_group = [sorted(names[p] for p in group["params"]) for group in (decayed, others)]
+    expected = {"patch_embed.proj.weight"} | {
+        f"blocks.{i}.{part}.weight"
+        for i in range(2)
+        for part in ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
+    }
+    assert by_group[0] == sorted(expected)
+    assert sorted(by_group[0] + by_group[1]) == sorted(set(names.values()) - {"head.weight"})
+    assert {"pos_embed", "cls_token", "norm.weight", "head.bias"} <= set(by_group[1])
+
+
+def test_decay_groups_know_torchvisions_names():
+    module = torch.nn.Module()
+    module.encoder = torch.nn.Module()
+    module.encoder.pos_embedding = torch.nn.Parameter(torch.zeros(1, 5, 4))
+    module.class_token = torch.nn.Parameter(torch.zeros(1, 1, 4))
+    module.unpos_embed = torch.nn.Parameter(torch.zeros(4, 4))  # only the whole name is spared
+    decayed, others = decay_groups(module, 0.1)
+    assert [p is module.unpos_embed for p in decayed["params"]] == [True]
+    assert len(others["params"]) == 2
+
+
+def test_all_frozen_is_refused():
+    with pytest.raises(ValueError, match="frozen"):
+        decay_groups(ViT(MODEL).requires_grad_(False), 0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("epochs", 0),
+        ("epochs", 1.5),
+        ("batch_size", 0),
+        ("learning_rate", 0.0),
+        ("learning_rate", math.nan),
+        ("learning_rate", math.inf),
+        ("warmup_epochs", -1.0),
+        ("warmup_epochs", 100.0),
+        ("warmup_epochs", math.nan),
+        ("weight_decay", -0.1),
+        ("weight_decay", math.inf),
+        ("betas", (0.9, 1.0)),
+        ("betas", (0.9,)),
+        ("clip_norm", -1.0),
+        ("clip_norm", math.nan),
+        ("label_smoothing", 1.0),
+        ("label_smoothing", -0.1),
+        ("precision", "half"),
+        ("compile", "yes"),
+    ],
+)
+def test_config_names_the_bad_value(name, value):
+    config = TrainConfig()
+    object.__setattr__(config, name, value)  # past the type checks, which run in tests only
+    with pytest.raises(ValueError, match=f"^{name} is "):
+        config.__post_init__()
+
+
+# Learning
+
+
+def test_it_learns_32_images_by_heart():
+    model, image_set = a_model(), a_set(32, noise=60)
+    config = TrainConfig(
+        epochs=50, batch_size=32, learning_rate=1e-2, warmup_epochs=5.0, augment=PLAIN
+    )
+    history = train(model, image_set, None, config)
+    assert history.final.train_loss < 0.1
+    assert history.final.train_loss < history.epochs[0].train_loss / 5
+    assert evaluate(model, image_set).accuracy == 1.0
+
+
+def test_steps_equal_a_loop_written_out():
+    """Loss, smoothing, mixup, clipping, decay, schedule: against torch's own AdamW, not fused."""
+    config = replace(
+        CONFIG,
+        epochs=2,
+        label_smoothing=0.2,
+        weight_decay=0.5,
+        clip_norm=0.5,
+        learning_rate=1e-2,
+        augment=Augment(crop=2, mixup=0.5),
+    )
+    model, other, image_set = a_model().double(), a_model().double(), a_set()
+    with double_images():
+        history = train(model, image_set, None, config, seed=3)
+    names = dict(other.named_parameters())
+    spared = [p for n, p in names.items() if p.ndim < 2 or n == "pos_embed"]
+    matrices = [p for n, p in names.items() if not (p.ndim < 2 or n == "pos_embed")]
+    optimizer = torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": 0.5}, {"params": spared, "weight_decay": 0.0}],
+        fused=False,
+    )
+    losses, norms = [[], []], []
+    for epoch in (1, 2):
+        options = {"seed": 3, "epoch": epoch, "augment": config.augment, "device": "cpu"}
+        for i, (images, targets) in enumerate(epoch_batches(image_set, 16, **options)):
+            step = (epoch - 1) * 4 + i
+            rate = 1e-2 * (
+                (step + 1) / 2 if step < 2 else 0.5 + 0.5 * math.cos(math.pi * (step - 2) / 6)
+            )
+            logs = other(images.double()).log_softmax(dim=1)
+            loss = -((0.8 * targets + 0.2 / 4) * logs).sum(dim=1).mean()
+            losses[epoch - 1].append(loss.item())
+            for parameter in names.values():
+                parameter.grad = None
+            loss.backward()
+            norm = torch.cat([p.grad.flatten() for p in names.values()]).norm()
+            norms.append(norm)
+            for parameter in names.values():
+                parameter.grad *= min(1.0, 0.5 / (norm + 1e-6))
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
+    assert max(norms) > 0.5  # or the clipping was not tested
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(parameter, names[name], rtol=1e-4, atol=1e-5)
+    for record, values in zip(history.epochs, losses, strict=True):
+        assert math.isclose(record.train_loss, sum(values) / 4, rel_tol=1e-5)
+    assert math.isclose(history.final.learning_rate, rate)
+
+
+class double_images:
+    """Feeds float64 batches to train, so that rounding can't hide what is compared."""
+
+    def __enter__(self):
+        self.patch = pytest.MonkeyPatch()
+
+        def doubled(*args, **kwargs):
+            return ((x.double(), y) for x, y in epoch_batches(*args, **kwargs))
+
+        self.patch.setattr(train_module, "epoch_batches", doubled)
+
+    def __exit__(self, *error):
+        self.patch.undo()
+
+
+def test_frozen_parameters_and_positions_without_gradient_stay():
+    model = a_model()
+    model.blocks[0].requires_grad_(False)
+    before = weights(model)
+    train(model, a_set(), None, CONFIG)
+    after = weights(model)
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert moved == trained
+
+
+def test_one_seed_gives_the_same_bits_and_another_does_not():
+    runs = []
+    for seed in (0, 0, 1):
+        model = a_model()
+        history = train(model, a_set(), a_set(32, seed=1), CONFIG, seed=seed)
+        runs.append((timeless(history), weights(model)))
+    assert runs[0][0] == runs[1][0] and same_weights(runs[0][1], runs[1][1])
+    assert runs[0][0] != runs[2][0] and not same_weights(runs[0][1], runs[2][1])
+
+
+def test_validation_changes_nothing_and_the_global_seed_is_left_alone():
+    first, second = a_model(), a_model()
+    before = torch.get_rng_state()
+    a = train(first, a_set(), None, CONFIG)
+    b = train(second, a_set(), a_set(32, seed=1), CONFIG)
+    assert torch.equal(before, torch.get_rng_state())
+    assert same_weights(weights(first), weights(second))
+    assert [e.train_loss for e in a.epochs] == [e.train_loss for e in b.epochs]
+    assert a.final.validation_loss is None and a.final.validation_accuracy is None
+    truth = evaluate(second, a_set(32, seed=1))
+    assert (b.final.validation_loss, b.final.validation_accuracy) == truth[:2]
+
+
+def test_modes_callback_and_silence(capsys):
+    model, seen = a_model(), []
+    model.register_forward_hook(lambda *_: seen.append(model.training))
+    records = []
+    history = train(model, a_set(), a_set(32, seed=1), CONFIG, callback=records.append)
+    assert seen == ([True] * 4 + [False]) * 4 and not model.training
+    assert tuple(records) == history.epochs and [e.epoch for e in records] == [1, 2, 3, 4]
+    assert history.final is history.epochs[-1] and history.device == "cpu"
+    assert not history.compiled and history.precision.dtype == torch.float32
+    assert capsys.readouterr() == ("", "")
+
+
+def test_nothing_waits_for_the_device_within_an_epoch(monkeypatch):
+    """Every step more must not read one more number back from the device."""
+    reads = {"n": 0}
+    for name in ("item", "tolist", "numpy", "__bool__", "__float__", "__int__", "__index__"):
+        original = getattr(torch.Tensor, name)
+
+        def counted(self, *args, _original=original):
+            reads["n"] += 1
+            return _original(self, *args)
+
+        monkeypatch.setattr(torch.Tensor, name, counted)
+    counts = []
+    for batch_size in (32, 8):
+        reads["n"] = 0
+        train(a_model(), a_set(), None, replace(CONFIG, batch_size=batch_size))
+        counts.append(reads["n"])
+    assert counts[0] == counts[1] > 0
+
+
+def test_bfloat16_is_close_to_float32_and_keeps_its_weights_in_float32():
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        model, dtypes = a_model(), set()
+        model.blocks[0].mlp.fc1.register_forward_hook(lambda m, i, o, d=dtypes: d.add(o.dtype))
+        config = replace(CONFIG, precision=precision)
+        history = train(model, a_set(), a_set(32, seed=1), config)
+        assert dtypes == {getattr(torch, precision)}
+        assert {p.dtype for p in model.parameters()} == {torch.float32}
+        losses[precision] = history.final.train_loss
+    assert losses["bfloat16"] != losses["float32"]
+    assert math.isclose(losses["bfloat16"], losses["float32"], rel_tol=0.02)
+
+
+def test_float16_on_a_cpu_is_refused():
+    with pytest.raises(ValueError, match="float16 needs cuda"):
+        train(a_model(), a_set(), None, replace(CONFIG, precision="float16"), device="cpu")
+
+
+def test_what_does_not_fit_is_refused_before_anything_moves(tmp_path):
+    model, file = a_model(), tmp_path / "run.safetensors"
+    before = weights(model)
+    wide = replace(CONFIG, augment=PLAIN)
+    for arguments, words in {
+        (a_set(size=12), None, wide): "the model takes 3 × 8 × 8",
+        (a_set(), a_set(size=12), wide): "the model takes 3 × 8 × 8",
+        (a_set(classes=5), None, CONFIG): "5 classes, the model 4",
+        (a_set(), a_set(30, classes=3), CONFIG): "3 classes, the model 4",
+        (a_set(12), None, CONFIG): "batch_size is 16; the set has 12",
+    }.items():
+        with pytest.raises(ValueError, match=words):
+            train(model, *arguments, checkpoint=file)
+    assert same_weights(before, weights(model))
+    with pytest.raises(ValueError, match="not available"):
+        train(model, a_set(), None, CONFIG, device="mps" if torch.cuda.is_available() else "cuda")
+    train(a_model(), a_set(), None, CONFIG, checkpoint=file)  # the file is in no one's way
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_learning_rate(tmp_path):
+    model, file = a_model(), tmp_path / "run.safetensors"
+    history = []
+
+    def poison(record):
+        history.append(record)
+        if record.epoch == 2:
+            with torch.no_grad():
+                model.head.weight.fill_(math.inf)
+
+    with pytest.raises(
+        RuntimeError, match=r"nan.* in epoch 3; lower the learning rate \(now 0.001\)"
+    ):
+        train(model, a_set(), None, CONFIG, checkpoint=file, callback=poison)
+    assert len(read_tensors(file)[1]["epochs"]) == 2
+    assert not model.training
+
+
+# Evaluation
+
+
+def test_evaluate_equals_a_loop_written_out_for_any_batch_size():
+    model, image_set = a_model(), a_set(50)
+    loss = right = 0.0
+    for i in range(50):
+        image = (image_set.images[i : i + 1].double() / 255 - 0.5) / 0.25
+        logs = model.double()(image).log_softmax(dim=1)[0]
+        loss -= logs[image_set.labels[i]].item()
+        right += logs.argmax().item() == image_set.labels[i].item()
+    model.float()
+    for batch_size in (1, 7, 50, 500):
+        found = evaluate(model, image_set, batch_size=batch_size)
+        assert math.isclose(found.loss, loss / 50, rel_tol=1e-5)
+        assert (found.accuracy, found.n) == (right / 50, 50)
+    assert 0 < right < 50
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_evaluate_restores_the_mode_and_leaves_the_weights(training):
+    model = a_model().train(training)
+    before = weights(model)
+    evaluate(model, a_set())
+    assert model.training is training and same_weights(before, weights(model))
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_evaluate_refuses_another_image_size():
+    with pytest.raises(ValueError, match="the model takes"):
+        evaluate(a_model(), a_set(size=12))
+
+
+# Checkpoints
+
+
+def interrupted(epoch, **options):
+    """Trains until Ctrl-C comes after `epoch`; returns the exception."""
+
+    def stop(record):
+        if record.epoch == epoch:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        train(
+            options.pop("model", None) or a_model(),
+            *options.pop("sets"),
+            CONFIG,
+            callback=stop,
+            **options,
+        )
+    return caught.value
+
+
+@pytest.mark.parametrize("epoch", [1, 3])
+def test_a_stopped_run_goes_on_with_the_same_bits(tmp_path, epoch):
+    sets, file = (a_set(), a_set(32, seed=1)), tmp_path / "run.safetensors"
+    whole = a_model()
+    expected = timeless(train(whole, *sets, CONFIG, seed=5))
+    error = interrupted(epoch, sets=sets, seed=5, checkpoint=file)
+    assert f"{file} holds epoch {epoch}: run the same again to go on" in error.__notes__[0]
+    seen, model = [], a_model()
+    again = train(model, *sets, CONFIG, seed=5, checkpoint=file, callback=seen.append)
+    assert timeless(again) == expected and same_weights(weights(whole), weights(model))
+    assert [record.epoch for record in seen] == list(range(epoch + 1, 5))
+
+
+def test_ctrl_c_within_an_epoch_puts_the_model_back_and_the_same_cell_may_follow(
+    tmp_path, monkeypatch
+):
+    sets, file, model = (a_set(), None), tmp_path / "run.safetensors", a_model()
+    expected = timeless(train(a_model(), *sets, CONFIG))
+    for stop_at in (2, 7):  # in epoch 1, and after going on in epoch 2
+        steps, original = [], train_module._train_step
+
+        def step(*args, steps=steps, stop_at=stop_at, original=original):
+            steps.append(1)
+            if len(steps) == stop_at:
+                raise KeyboardInterrupt
+            return original(*args)
+
+        monkeypatch.setattr(train_module, "_train_step", step)
+        with pytest.raises(KeyboardInterrupt) as caught:
+            train(model, *sets, CONFIG, checkpoint=file)
+        monkeypatch.undo()
+        assert f"holds epoch {stop_at // 4}:" in caught.value.__notes__[0]
+        stored = read_tensors(file)[0]
+        assert same_weights(
+            weights(model),
+            {n.removeprefix("model/"): v for n, v in stored.items() if n.startswith("model/")},
+        )
+    assert timeless(train(model, *sets, CONFIG, checkpoint=file)) == expected
+
+
+def test_ctrl_c_without_a_checkpoint_says_that_nothing_was_kept():
+    assert "nothing was kept" in interrupted(1, sets=(a_set(), None)).__notes__[0]
+
+
+def test_a_finished_run_is_not_run_again(tmp_path):
+    file, model = tmp_path / "run.safetensors", a_model()
+    history = train(model, a_set(), a_set(32, seed=1), CONFIG, checkpoint=file)
+    fresh, seen = a_model(), []
+    again = train(fresh, a_set(), a_set(32, seed=1), CONFIG, checkpoint=file, callback=seen.append)
+    assert again == history and not seen and same_weights(weights(fresh), weights(model))
+    assert train(model, a_set(), a_set(32, seed=1), CONFIG, checkpoint=file) == history
+
+
+def test_another_run_is_refused_by_the_name_of_what_differs(tmp_path):
+    file = tmp_path / "run.safetensors"
+    interrupted(2, sets=(a_set(), a_set(32, seed=1)), checkpoint=file)
+    before = file.read_bytes()
+    usual = {"model": a_model(), "train": a_set(), "eval": a_set(32, seed=1), "config": CONFIG}
+    frozen = a_model()
+    frozen.head.requires_grad_(False)
+    for change, words in [
+        ({"config": replace(CONFIG, learning_rate=3e-3)}, "learning_rate is 0.001 there and 0.003"),
+        ({"config": replace(CONFIG, augment=Augment(crop=2, flip=False))}, "augment is "),
+        ({"config": replace(CONFIG, epochs=5)}, "epochs is 4 there and 5 here"),
+        ({"seed": 1}, "seed is 0 there and 1 here"),
+        ({"model": a_model(config=replace(MODEL, depth=3))}, "model.depth is 2 there and 3 here"),
+        ({"train": a_set(seed=9)}, "training images is "),
+        ({"eval": a_set(32, seed=9)}, "validation images is "),
+        ({"eval": None}, "validation images is "),
+        ({"model": a_model(seed=1)}, "starts from other weights"),
+        ({"model": frozen}, "trained parameters is "),
+    ]:
+        run = {**usual, "seed": 0, **change}
+        with pytest.raises(ValueError, match="holds another run") as caught:
+            train(
+                run["model"],
+                run["train"],
+                run["eval"],
+                run["config"],
+                seed=run["seed"],
+                checkpoint=file,
+            )
+        assert words in str(caught.value)
+    assert file.read_bytes() == before
+
+
+def test_a_start_that_differs_by_rounding_is_the_same_run(tmp_path):
+    """An SVD gives other last digits on another machine; a run may move there."""
+    file = tmp_path / "run.safetensors"
+    interrupted(2, sets=(a_set(), None), checkpoint=file)
+    model = a_model()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1 + 1e-5)
+    assert len(train(model, a_set(), None, CONFIG, checkpoint=file).epochs) == 4
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "pickle", "weights only"])
+def test_a_damaged_checkpoint_says_what_to_do(tmp_path, damage):
+    file = tmp_path / "run.safetensors"
+    interrupted(2, sets=(a_set(), None), checkpoint=file)
+    data = bytearray(file.read_bytes())
+    if damage == "flipped":
+        data[-100] ^= 1
+    file.write_bytes({"cut": data[: len(data) // 2], "empty": b""}.get(damage, bytes(data)))
+    if damage == "pickle":
+        torch.save({"a": torch.zeros(2)}, file)
+    if damage == "weights only":
+        write_tensors(file, {"a": torch.zeros(2)})
+    left, model = file.read_bytes(), a_model()
+    before = weights(model)
+    with pytest.raises(ValueError, match=r"run\.safetensors.*(delete it|name another)"):
+        train(model, a_set(), None, CONFIG, checkpoint=file)
+    assert file.read_bytes() == left and same_weights(before, weights(model))
+
+
+def test_an_epoch_is_on_disk_before_its_callback(tmp_path):
+    file, stored = tmp_path / "run.safetensors", []
+    train(
+        a_model(),
+        a_set(),
+        None,
+        CONFIG,
+        checkpoint=file,
+        callback=lambda record: stored.append(len(read_tensors(file)[1]["epochs"]) - record.epoch),
+    )
+    assert stored == [0, 0, 0, 0]
+
+
+CHILD = """
+import sys
+import time
+
+sys.path.insert(0, sys.argv[1])
+import torch
+torch.set_num_threads(1)
+from test_train import CONFIG, a_model, a_set, train
+
+def tell(record):
+    print(record.epoch, flush=True)
+    time.sleep(60 * (record.epoch == 2))
+
+train(a_model(), a_set(), a_set(32, seed=1), CONFIG, checkpoint=sys.argv[2], callback=tell)
+"""
+
+
+@pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_a_killed_process_goes_on_with_the_same_bits(tmp_path, one_thread):
+    tests, file = Path(__file__).parent, tmp_path / "run.safetensors"
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(tests), str(file)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(tests.parent)},
+    )
+    try:
+        assert [child.stdout.readline().strip() for _ in range(2)] == ["1", "2"]
+    finally:
+        child.send_signal(signal.SIGKILL)
+        child.communicate()
+    sets, seen, whole, model = (a_set(), a_set(32, seed=1)), [], a_model(), a_model()
+    again = train(model, *sets, CONFIG, checkpoint=file, callback=seen.append)
+    assert [record.epoch for record in seen] == [3, 4]
+    assert timeless(again) == timeless(train(whole, *sets, CONFIG))
+    assert same_weights(weights(model), weights(whole))
+
+
+# CUDA
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_cuda_gives_nearly_the_losses_of_the_cpu(tmp_path, precision):
+    # Uncompiled: the type checks of this test run are in the way of torch.compile.
+    config = replace(CONFIG, precision="float32", compile=False)
+    expected = train(a_model(), a_set(), a_set(32, seed=1), config, device="cpu")
+    config, file = replace(config, precision=precision), tmp_path / "run.safetensors"
+    model = a_model()
+    found = train(model, a_set(), a_set(32, seed=1), config, device="cuda", checkpoint=file)
+    assert next(model.parameters()).is_cuda
+    for a, b in zip(expected.epochs, found.epochs, strict=True):
+        tolerance = 1e-3 if precision == "float32" else 0.05
+        assert math.isclose(a.train_loss, b.train_loss, rel_tol=tolerance)
+    again = train(a_model(), a_set(), a_set(32, seed=1), config, device="cuda", checkpoint=file)
+    assert again == found
