@@ -21,9 +21,12 @@ ifeq ($(filter /% ~%,$(firstword $(MINIVIT_DATA))),)
 override MINIVIT_DATA := $(CURDIR)/$(MINIVIT_DATA)
 endif
 export MINIVIT_DATA
+else
+# Tests download nothing: without data the notebooks run on generated images.
+OFFLINE = MINIVIT_SOURCE=synthetic
 endif
 
-.PHONY: help lab test lint format bench wheel retarget clean
+.PHONY: help lab test lint format bench wheel retarget picture clean
 .NOTPARALLEL:
 
 help:  ## list the targets (what `make` alone does)
@@ -38,7 +41,7 @@ test: $(VENV)/.test  ## create .venv, install, run every check: style, unit test
 	@echo "== 2 of 3: unit tests"
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
 	@echo "== 3 of 3: lessons and solutions, at the smallest scale"
-	$(if $(NOTEBOOKS),MINIVIT_SCALE=smoke OMP_NUM_THREADS=1 $(BIN)/python -m pytest \
+	$(if $(NOTEBOOKS),MINIVIT_RUNS=$$(mktemp -d) $(OFFLINE) MINIVIT_SCALE=smoke OMP_NUM_THREADS=1 $(BIN)/python -m pytest \
 	  -n $(WORKERS) --dist loadscope --nbval-lax --nbval-current-env --nbval-cell-timeout=120 \
 	  $(NOTEBOOKS),@echo "no notebooks yet")
 
@@ -58,6 +61,9 @@ wheel: $(VENV)/.lab  ## build dist/minivit-*.whl, to upload to Colab
 
 retarget:  ## set the repository's address everywhere: make retarget REPO=https://github.com/ORG/NAME
 	@$(PYTHON) tools/retarget.py "$(REPO)"
+
+picture: $(VENV)/.test  ## draw docs/readme.png again
+	$(BIN)/python -m tools.readme_picture
 
 clean:  ## remove caches and built files; .venv and runs stay
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis

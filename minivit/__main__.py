@@ -63,7 +63,7 @@ def _compare(options):
     folder = Path(options.out)
     task = prepare(recipe, cifar10(options.data, options.source), folder)
     print(f"{task.source}: {len(arms)} runs of {recipe.training.epochs} epochs")
-    print(f"time for plain and mimetic together: {recipe.minutes}")
+    print(f"plain and mimetic together: {recipe.minutes}")
     with tqdm(total=len(arms) * recipe.training.epochs, unit="epoch") as bar:
         records = compare(arms, task, processes=options.processes, progress=lambda *_: bar.update())
         bar.update(bar.total - bar.n)
@@ -72,7 +72,7 @@ def _compare(options):
     try:
         from minivit import figures
     except ImportError:
-        print('for the page of curves: pip install "minivit[course]"')
+        print("for the page of curves: pip install plotly")
         return
     title = f"{task.source}: attention initializers compared"
     drawn = [

@@ -67,7 +67,8 @@ class Task:
     @property
     def source(self):
         """The words that stand on every picture of this comparison."""
-        return f"{self.train.name} · scale {self.recipe.name} · {describe_machine(pick_device())}"
+        machine = describe_machine(pick_device()).partition(", threads")[0]
+        return f"{self.train.name} · scale {self.recipe.name} · {machine}"
 
 
 def prepare(recipe, data, folder, *, role="live"):

@@ -1,6 +1,6 @@
 """CIFAR-10 as one uint8 tensor in memory, and batches of it: shuffled, augmented, normalised.
 
-Read from top to bottom: a set of images, which images, how batches are made, generated images.
+Read from top to bottom: a set of images, which images, how batches are made.
 """
 
 import math
@@ -18,13 +18,13 @@ from torch import Tensor
 from minivit.archives import (
     ORIGINAL_FILES,
     UnavailableError,
-    channel_statistics,
     image_folders,
     look_in,
     original,
 )
 from minivit.runtime import stream
 from minivit.storage import tensor_digest
+from minivit.synthetic import generated
 
 SOURCES = ("auto", "torchvision", "folder", "synthetic")
 
@@ -101,7 +101,7 @@ class ImageSet:
         counts = labels.bincount(minlength=len(self.classes))
         starts = counts.cumsum(0) - counts
         rank = torch.arange(len(labels)) - starts[labels[index]]  # 0, 1, 2, … within each class
-        return index[(rank * len(self.classes) + labels[index]).argsort()]
+        return index[rank.argsort(stable=True)]
 
 
 def cifar10(root=None, source="auto", *, offline_ok=False):
@@ -112,12 +112,15 @@ def cifar10(root=None, source="auto", *, offline_ok=False):
     is found at `root`, or else at $MINIVIT_DATA; or else the download; or else, only with
     offline_ok=True and with a warning, generated images. A folder is searched for an archive
     cifar10*.tar.xz (.tgz, .zip, …), for CIFAR-10's own files, then for train/ and test/.
-    Decoded once and kept in `cache_dir()`. Raises ValueError where a source has nothing to give.
+    Decoded once and kept in `cache_dir()`. $MINIVIT_SOURCE, if set, takes the place of "auto".
+    Raises ValueError where a source has nothing to give.
     """
+    if source == "auto":
+        source = os.environ.get("MINIVIT_SOURCE") or "auto"
     if source not in SOURCES:
         raise ValueError(f"source is {source!r}; it must be one of {SOURCES}")
     if source == "synthetic":
-        return _sets(*_synthetic())
+        return _sets(*generated())
     if source == "torchvision":
         return _sets(*original(root))
     given = root or os.environ.get("MINIVIT_DATA")
@@ -136,7 +139,7 @@ def cifar10(root=None, source="auto", *, offline_ok=False):
         if not offline_ok or kind:
             raise
         warnings.warn(f"using the synthetic stand-in, because {error}", stacklevel=2)
-        return _sets(*_synthetic())
+        return _sets(*generated())
 
 
 def _sets(tensors, about):
@@ -266,55 +269,3 @@ def _square(images, row, column, side):
 def _mix(values, shares):
     shares = shares.view(-1, *[1] * (values.dim() - 1))
     return shares * values + (1 - shares) * values.flip(0)
-
-
-def _synthetic():
-    """5,000 and 1,000 images of 32×32 in ten classes, as (tensors, about): for use without network.
-
-    A class is the shape of a motif: three of it at random places, in two random colours, with
-    noise. The mean colour says nothing about it, and a mirrored image keeps its class.
-    """
-    names, motifs = _motifs()
-    tensors = {}
-    for split, n in {"train": 5000, "test": 1000}.items():
-        labels = torch.arange(n) % len(names)
-        images = _paint(motifs[labels], stream(0, f"synthetic {split}"))
-        tensors |= {f"{split}_images": images, f"{split}_labels": labels}
-    about = {"name": "synthetic stand-in", "digest": tensor_digest(tensors), "classes": names}
-    return tensors, about | channel_statistics(tensors["train_images"])
-
-
-def _motifs():
-    """Class names and their shapes, bool (class, 12, 12), each about half filled."""
-    row, column = torch.meshgrid(torch.arange(12), torch.arange(12), indexing="ij")
-    y, x = (2 * row - 11).abs(), (2 * column - 11).abs()  # 1, 3, … 11: twice the way to the centre
-    shapes = {
-        "bars across": row % 4 < 2,
-        "bars down": column % 4 < 2,
-        "checkerboard": (row // 3 + column // 3) % 2 == 0,
-        "cross": (x - y).abs() < 4,
-        "diamond": x + y < 13,
-        "disc": x**2 + y**2 < 90,
-        "frame": x.maximum(y) > 7,
-        "hourglass": x <= y,
-        "plus": x.minimum(y) < 4,
-        "ring": (x**2 + y**2 > 40) & (x**2 + y**2 < 135),
-    }
-    return list(shapes), torch.stack(list(shapes.values()))
-
-
-def _paint(motifs, generator):
-    """One image per motif: uint8 (image, 3, 32, 32)."""
-
-    def draw(low, high, *shape):  # whole numbers only, so that every machine paints the same
-        return torch.randint(low, high, (len(motifs), *shape), generator=generator)
-
-    canvas = torch.zeros(len(motifs), 32, 32, dtype=torch.bool)
-    image, span = torch.arange(len(motifs))[:, None, None], torch.arange(12)
-    for _ in range(3):
-        rows, columns = draw(0, 21, 1, 1) + span[:, None], draw(0, 21, 1, 1) + span
-        canvas[image, rows, columns] = motifs
-    ground = draw(30, 226, 3, 1, 1)
-    ink = torch.where(ground < 128, ground + 90, ground - 90)  # always in contrast to the ground
-    colours = torch.where(canvas[:, None], ink, ground) + draw(-25, 26, 3, 32, 32)
-    return colours.clamp(0, 255).to(torch.uint8)

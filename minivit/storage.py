@@ -29,6 +29,8 @@ def atomic_path(path):
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
+        # safetensors' files are for their owner alone; a class shares its cache.
+        os.chmod(temporary, path.parent.stat().st_mode & 0o666)
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)

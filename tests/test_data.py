@@ -59,9 +59,6 @@ def pixels(images, like):
     return ((images * scale[0] + scale[1]) * 255).round().to(torch.uint8)
 
 
-# ---- ImageSet
-
-
 @pytest.mark.parametrize(
     ("pieces", "message"),
     [
@@ -148,9 +145,6 @@ def test_the_subset_digest_sees_labels_and_images():
     images[5, 1, 2, 3] ^= 1
     others = [changed(images=images), changed(labels=whole.labels.flip(0)), changed()]
     assert [other.subset_digest == whole.subset_digest for other in others] == [False, False, True]
-
-
-# ---- batches
 
 
 def test_normalize_is_the_formula():
@@ -337,9 +331,6 @@ def test_the_same_batches_on_cuda_without_waiting_for_it():
         torch.testing.assert_close(y_cuda.cpu(), y)
 
 
-# ---- image folders and archives
-
-
 def encoded(seed, kind="PNG", size=32, mode="RGB"):
     noise = np.random.default_rng(seed).integers(0, 256, (size, size, 3), np.uint8)
     file = io.BytesIO()
@@ -429,6 +420,8 @@ def test_a_changed_folder_is_read_again(tmp_path):
     after = cifar10(path)[0]
     assert len(after) == 7
     assert after.digest != before.digest
+    (path / "train/cat/1.png").write_bytes(encoded(97, size=32))  # nothing but the content changes
+    assert cifar10(path)[0].digest != after.digest
 
 
 @pytest.mark.parametrize("kind", ["a.tar", "a.tgz", "a.tar.xz", "a.zip"])
@@ -519,9 +512,6 @@ def test_only_cifar10_is_called_cifar10(tmp_path, counts, suffixes, expected):
     assert archives._name(tmp_path / "x.zip", tensors, classes[1:], suffixes).startswith("image")
 
 
-# ---- the cache
-
-
 def cached_file(tmp_path):
     (file,) = (tmp_path / "cache").glob("*.safetensors")
     return file
@@ -559,9 +549,6 @@ def test_a_cache_that_cannot_be_written_is_no_reason_to_stop(tmp_path, monkeypat
     monkeypatch.setenv("MINIVIT_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.warns(UserWarning, match="can't be kept"):
         assert len(cifar10(write(tmp_path / "a.tgz", small_files()))[0]) == 6
-
-
-# ---- the original, through torchvision
 
 
 def original_archive(path):
@@ -685,6 +672,13 @@ def test_only_when_allowed_auto_turns_to_the_stand_in(tiny_original):
         cifar10(source="torchvision", offline_ok=True)
 
 
+def test_damaged_files_of_ones_own_are_never_replaced_by_the_stand_in(tiny_original):
+    folder, _ = tiny_original
+    (folder / "cifar-10-python.tar.gz").write_bytes(b"damaged")
+    with pytest.raises(ValueError, match="Three ways out"):
+        cifar10(folder, offline_ok=True)
+
+
 class Mismatch:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] == "torchvision":
@@ -699,12 +693,18 @@ def test_a_torchvision_that_does_not_match_torch(monkeypatch):
         cifar10(source="torchvision")
 
 
-# ---- which source
-
-
 def test_an_unknown_source_lists_the_four():
     with pytest.raises(ValueError, match="'auto', 'torchvision', 'folder', 'synthetic'"):
         cifar10(source="imagefolder")
+
+
+def test_the_environment_names_the_source_in_place_of_auto(monkeypatch, tmp_path):
+    monkeypatch.setenv("MINIVIT_SOURCE", "synthetic")
+    monkeypatch.setenv("MINIVIT_DATA", str(tmp_path))
+    assert cifar10()[0].name == "synthetic stand-in"
+    monkeypatch.setenv("MINIVIT_SOURCE", "nowhere")
+    with pytest.raises(ValueError, match="source is 'nowhere'"):
+        cifar10()
 
 
 @pytest.mark.parametrize("name", ["cifar10.tgz", "cifar10-jpeg.tar.xz", "cifar10.zip", "cifar10"])
@@ -740,9 +740,6 @@ def test_a_path_that_is_not_there_is_an_error(tmp_path, source):
         cifar10(tmp_path / "typo.tar.xz", source, offline_ok=True)
 
 
-# ---- generated images
-
-
 def test_the_stand_in_is_the_same_everywhere():
     train, test = cifar10(source="synthetic")
     assert (len(train), len(test), train.name) == (5000, 1000, "synthetic stand-in")
@@ -774,9 +771,6 @@ def test_a_mirrored_motif_keeps_its_class():
     # `bars down` mirrored are the same bars, moved by two pixels.
     down = motifs[names.index("bars down")]
     assert torch.equal(down.flip(1), ~down)
-
-
-# ---- the real archive
 
 
 @pytest.mark.slow

@@ -32,7 +32,12 @@ def copy(tmp_path):
         shutil.copy(ROOT / name, tmp_path)
     cells = [
         cell("markdown", "# Ä lesson", "<!-- badges --><!-- /badges -->"),
-        cell("code", "# keep this line", 'REPOSITORY = ""', 'print("REPOSITORY = set")'),
+        cell(
+            "code",
+            "# keep this line",
+            'REPOSITORY = ""  # set by make',
+            'print("REPOSITORY = set")',
+        ),
     ]
     for folder in ("lessons", "exercises"):
         (tmp_path / folder).mkdir()
@@ -57,7 +62,7 @@ def test_address_reaches_every_file(retarget, copy):
     assert f"repository-code: {ADDRESS}\n" in (copy / "CITATION.cff").read_text("utf-8")
     first, second = json.loads((copy / LESSON).read_text("utf-8"))["cells"]
     assert badge in first["source"][1] and first["source"][0] == before[0]["source"][0]
-    assert second["source"][1] == f'REPOSITORY = "{ADDRESS}"\n'
+    assert second["source"][1] == f'REPOSITORY = "{ADDRESS}"  # set by make\n'
     assert [second["source"][i] for i in (0, 2)] == [before[1]["source"][i] for i in (0, 2)]
 
 

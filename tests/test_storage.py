@@ -85,6 +85,13 @@ def test_an_error_while_writing_leaves_the_old_file(tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_others_may_read_what_lies_in_a_folder_that_they_may_read(written):
+    path, _ = written
+    path.parent.chmod(0o755)
+    write_tensors(path, {"a": torch.ones(2)})
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
 def test_file_digest_is_sha256(tmp_path):
     (tmp_path / "abc").write_bytes(b"abc")
     assert file_digest(tmp_path / "abc").startswith("ba7816bf8f01cfea414140de5dae2223")

@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 
-import minivit.train as train_module
 from minivit.data import Augment, ImageSet, epoch_batches
 from minivit.model import ViT, ViTConfig
 from minivit.runtime import stream
 from minivit.storage import read_tensors, write_tensors
 from minivit.train import TrainConfig, decay_groups, evaluate, train, warmup_cosine
+
+# The package offers the function `train` under the name of its module.
+train_module = sys.modules["minivit.train"]
 
 MODEL = ViTConfig(image_size=8, patch_size=4, classes=4, dim=16, depth=2, heads=2)
 PLAIN = Augment(flip=False, crop=0)

@@ -1,0 +1,1 @@
+"""Speed and memory of minivit, measured against its peers: `python -m benchmarks.run`."""

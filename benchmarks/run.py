@@ -1,0 +1,67 @@
+"""`python -m benchmarks.run`: measures, prints Markdown tables, with --write keeps RESULTS.md."""
+
+import argparse
+from datetime import date
+from pathlib import Path
+
+from benchmarks.epochs import epoch_sections
+from benchmarks.initializers import initializer_sections
+from benchmarks.measure import machine
+from benchmarks.processes import process_sections
+from benchmarks.steps import step_sections
+from minivit.storage import write_text
+
+RESULTS = Path(__file__).parent / "RESULTS.md"
+BENCHMARKS = {
+    "steps": step_sections,
+    "epochs": epoch_sections,
+    "initializers": initializer_sections,
+    "processes": process_sections,
+}
+
+
+def main(arguments=None):
+    options = _parser().parse_args(arguments)
+    if options.write and (options.quick or options.only):
+        raise SystemExit("--write keeps whole results only: leave out --quick and --only")
+    if options.repeats < 1:
+        raise SystemExit(f"--repeats is {options.repeats}; it must be at least 1")
+    parts = [_heading(options)]
+    print(parts[0], flush=True)
+    for name in options.only or BENCHMARKS:
+        for section in BENCHMARKS[name](quick=options.quick, repeats=options.repeats):
+            parts.append(_markdown(section))
+            print(parts[-1], flush=True)
+    if options.write:
+        write_text(RESULTS, "\n".join(parts))
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: does it run? no numbers")
+    parser.add_argument("--only", nargs="+", choices=list(BENCHMARKS), metavar="NAME")
+    parser.add_argument("--repeats", type=int, default=7, help="rounds that count (default 7)")
+    parser.add_argument("--write", action="store_true", help=f"write benchmarks/{RESULTS.name}")
+    return parser
+
+
+def _heading(options):
+    kind = "Quick mode: sizes are tiny, numbers mean nothing.\n\n" if options.quick else ""
+    return (
+        f"# Measured on {date.today()}\n\n{kind}{machine()}.\n\n"
+        f"Medians of {options.repeats} interleaved repeats with their quartiles; ratios are taken "
+        "within each round.\n"
+    )
+
+
+def _markdown(section):
+    lines = [f"## {section.title}\n", "| what | median | quartiles | ratio | goal |"]
+    lines.append("| --- | --- | --- | --- | --- |")
+    for row in section.rows:
+        cells = (row.what, row.median, row.spread, row.ratio, row.goal)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, "", *(f"- {note}" for note in section.notes)]) + "\n"
+
+
+if __name__ == "__main__":
+    main()

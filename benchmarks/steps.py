@@ -1,0 +1,70 @@
+"""One training step of minivit's ViT against timm's, vit-pytorch's and torchvision's.
+
+Forward, cross-entropy, backward, AdamW; float32, the same batch and the same optimizer for all.
+"""
+
+import torch
+import torch.nn.functional as F
+
+from benchmarks.measure import Row, Section, interleaved, ratio, timed_row
+from benchmarks.peers import MODELS, NOTES, parameters
+from minivit.model import ViTConfig
+
+SIZES = {
+    "d 64, 6 layers, 2 heads": ViTConfig(dim=64, depth=6, heads=2),
+    "ViT-Tiny: d 192, 12 layers, 3 heads": ViTConfig(dim=192, depth=12, heads=3),
+}
+QUICK = {"a tiny model": ViTConfig(image_size=8, patch_size=4, dim=16, depth=1, heads=2)}
+
+
+def training_step(model, images, labels, *, fused=True):
+    """Returns a function that takes one step and returns nothing."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=fused)
+
+    def step():
+        optimizer.zero_grad(set_to_none=True)
+        F.cross_entropy(model(images), labels).backward()
+        optimizer.step()
+
+    return step
+
+
+def step_sections(*, quick, repeats):
+    batch_size = 4 if quick else 128
+    sizes = QUICK if quick else SIZES
+    return [_section(name, sizes[name], batch_size, repeats) for name in sizes]
+
+
+def _section(name, config, batch_size, repeats):
+    images, labels = _batch(config, batch_size)
+    models = {library: build(config) for library, build in MODELS.items()}
+    actions = {library: training_step(model, images, labels) for library, model in models.items()}
+    unfused = "minivit, AdamW not fused"
+    models[unfused] = MODELS["minivit"](config)
+    actions[unfused] = training_step(models[unfused], images, labels, fused=False)
+    seconds = interleaved(actions, repeats)
+    rows = [
+        timed_row(
+            f"{library}, {parameters(models[library]):,} parameters",
+            seconds[library],
+            ratio="" if library == "minivit" else ratio(seconds[library], seconds["minivit"]),
+        )
+        for library in actions
+    ]
+    faster = [min(pair) for pair in zip(seconds["timm"], seconds["vit-pytorch"], strict=True)]
+    goal = Row(
+        what="the faster of timm and vit-pytorch in each round",
+        median="",
+        ratio=ratio(faster, seconds["minivit"]),
+        goal="≥ 0.97×, hoped for 1.1×",
+    )
+    title = f"Training step, {name}, batch {batch_size}, {config.image_size} pixels, float32"
+    return Section(title=title, rows=[*rows, goal], notes=("Ratio: its time / minivit's.", *NOTES))
+
+
+def _batch(config, batch_size):
+    g = torch.Generator().manual_seed(0)
+    images = torch.randn(
+        batch_size, config.channels, config.image_size, config.image_size, generator=g
+    )
+    return images, torch.randint(config.classes, (batch_size,), generator=g)

@@ -1,0 +1,107 @@
+"""The benchmarks run, and what they compare is the same work. Nothing here looks at a time."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from benchmarks import run
+from benchmarks.epochs import PILImages, noise_images, usual_loader, usual_transform
+from benchmarks.measure import interleaved, ratio
+from benchmarks.peers import MODELS, parameters
+from benchmarks.steps import SIZES, training_step
+from minivit.data import normalize
+from minivit.model import ViT, ViTConfig
+
+CONFIG = ViTConfig(image_size=16, patch_size=4, dim=32, depth=2, heads=4)
+
+
+@pytest.mark.parametrize("name", [n for n in run.BENCHMARKS if n != "processes"])
+def test_quick_mode_runs(name, capsys):
+    run.main(["--quick", "--only", name, "--repeats", "2"])
+    printed = capsys.readouterr().out
+    assert "torch 2." in printed and "| what |" in printed and "numbers mean nothing" in printed
+
+
+@pytest.mark.slow
+def test_quick_mode_runs_fresh_processes(capsys, monkeypatch):
+    monkeypatch.delenv("MINIVIT_DATA", raising=False)
+    run.main(["--quick", "--only", "processes", "--repeats", "1"])
+    printed = capsys.readouterr().out
+    assert "import minivit" in printed and "not measured here" in printed and "GiB" in printed
+
+
+def test_partial_results_are_not_written():
+    for option in (["--quick"], ["--only", "steps"]):
+        with pytest.raises(SystemExit, match="whole results"):
+            run.main(["--write", *option])
+
+
+@pytest.mark.parametrize("config", [CONFIG, *SIZES.values()])
+def test_models_have_the_size_that_is_claimed(config):
+    sizes = {name: parameters(build(config)) for name, build in MODELS.items()}
+    d, patch = config.dim, config.channels * config.patch_size**2
+    assert sizes["timm"] == sizes["minivit"]
+    # A class token, and its position.
+    assert sizes["torchvision"] == sizes["minivit"] + 2 * d
+    # Two more LayerNorms, and no bias in qkv.
+    assert sizes["vit-pytorch"] == sizes["minivit"] + 2 * patch + 2 * d - 3 * d * config.depth
+
+
+def test_a_step_of_timm_is_a_step_of_minivit():
+    models = {name: MODELS[name](CONFIG).double() for name in ("minivit", "timm")}
+    models["timm"].load_state_dict(models["minivit"].state_dict())
+    before = {name: p.clone() for name, p in models["minivit"].named_parameters()}
+    images, labels = torch.randn(8, 3, 16, 16, dtype=torch.float64), torch.arange(8)
+    for model in models.values():
+        training_step(model, images, labels)()
+    logits = [model(images) for model in models.values()]
+    assert torch.allclose(*logits, atol=1e-6)
+    moved = [not torch.equal(p, before[n]) for n, p in models["minivit"].named_parameters()]
+    assert all(moved)
+
+
+def test_a_fused_step_is_the_same_step():
+    torch.manual_seed(0)
+    models = [ViT(CONFIG).double() for _ in range(2)]
+    models[1].load_state_dict(models[0].state_dict())
+    images, labels = torch.randn(8, 3, 16, 16, dtype=torch.float64), torch.arange(8)
+    for model, fused in zip(models, (True, False), strict=True):
+        training_step(model, images, labels, fused=fused)()
+    assert torch.allclose(models[0](images), models[1](images), atol=1e-6)
+
+
+def test_the_usual_script_sees_the_same_images():
+    image_set = noise_images(6)
+    transform = usual_transform(image_set)
+    plain = PILImages(
+        image_set, lambda image: transform.transforms[3](transform.transforms[2](image))
+    )
+    theirs = torch.stack([plain[i][0] for i in range(6)])
+    ours = normalize(image_set.images, image_set.mean, image_set.std)
+    assert torch.allclose(theirs, ours, atol=1e-5)
+    assert [plain[i][1] for i in range(6)] == image_set.labels.tolist()
+
+
+def test_the_usual_script_takes_as_many_steps():
+    batches = list(usual_loader(noise_images(20), 8, 0))
+    assert [len(images) for images, _ in batches] == [8, 8]
+
+
+def test_repeats_alternate_and_the_first_round_is_not_counted():
+    order = []
+    seconds = interleaved({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 3)
+    assert "".join(order) == "abababab" and [len(s) for s in seconds.values()] == [3, 3]
+
+
+def test_ratios_are_taken_within_a_round():
+    # One slow round for both changes no ratio; the ratio of sums would be another.
+    assert ratio([2.0, 20.0, 2.0], [1.0, 10.0, 1.0]) == "2.00× (2.00-2.00)"
+    assert ratio([1.0, 10.0, 2.0], [1.0, 10.0, 1.0]).startswith("1.00×")
+
+
+def test_losses_agree_at_the_start():
+    model, theirs = ViT(CONFIG), MODELS["timm"](CONFIG)
+    theirs.load_state_dict(model.state_dict())
+    images, labels = torch.randn(4, 3, 16, 16), torch.arange(4)
+    losses = [F.cross_entropy(m(images), labels) for m in (model, theirs)]
+    assert torch.allclose(*losses, atol=1e-5)
