@@ -761,7 +761,7 @@ def test_the_mean_colour_says_nothing_about_the_stand_ins_classes():
 
 
 def test_a_mirrored_motif_keeps_its_class():
-    from minivit.data import _motifs
+    from minivit.synthetic import _motifs
 
     names, motifs = _motifs()
     for name, motif in zip(names, motifs, strict=True):

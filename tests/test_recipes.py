@@ -87,6 +87,7 @@ def test_digest_changes_with_what_changes_a_run_only():
 def test_a_recipe_without_a_batch_is_refused(name, value):
     with pytest.raises(ValueError, match=f"{name} is {value} images"):
         replace(LAPTOP, **{name: value})
+    assert replace(LAPTOP, subset=64, validation=1).subset == 64
 
 
 def test_full_is_what_vit_tiny_for_100_epochs():

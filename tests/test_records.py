@@ -142,8 +142,8 @@ def test_a_damaged_file_is_named(tmp_path):
         ("", "not a record"),
         ("3", "not a record"),
         ("[]", "not a record"),
-        (json.dumps({**fields, "colour": 1}), "colour"),
-        (json.dumps(fewer), "seed"),
+        (json.dumps({**fields, "colour": 1}), "missing or unknown: colour"),
+        (json.dumps(fewer), "missing or unknown: seed"),
     ]:
         path.write_text(text)
         with pytest.raises(ValueError, match=words) as caught:
@@ -249,6 +249,7 @@ def test_commit_is_of_the_package_and_of_nothing_around_it(tmp_path, monkeypatch
     (tmp_path / "prose.md").write_text("2")
     (package / "records" / "a.json").write_text("2")
     (package / "records" / "b.json").write_text("2")
+    (package / "scratch.txt").write_text("2")
     assert current_commit() == (head, False)  # the code is that of the commit
     (package / "records.py").write_text("2")
     assert current_commit() == (head, True)
