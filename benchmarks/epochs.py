@@ -73,13 +73,8 @@ def epoch_sections(*, quick, repeats):
     n, batch_size = (16, 8) if quick else (2048, 128)
     model = ViTConfig(dim=16, depth=1, heads=2) if quick else ViTConfig(dim=64, depth=6, heads=2)
     image_set = noise_images(n)
-    config = TrainConfig(
-        epochs=1,
-        batch_size=batch_size,
-        warmup_epochs=0.0,
-        augment=Augment(flip=True, crop=4),
-        precision="float32",
-    )
+    augment = Augment(flip=True, crop=4)
+    config = TrainConfig(epochs=1, batch_size=batch_size, warmup_epochs=0.0, augment=augment)
     ours, theirs = ViT(model), ViT(model)
     actions = {"minivit.train": lambda: _our_epoch(ours, image_set, config)}
     for workers in (0, 2):

@@ -1,5 +1,6 @@
 """minivit: a small Vision Transformer, mimetic initialization, and the course that proves it.
 
+`import minivit` does no work and loads nothing beyond torch: data, figures and pretrained weights
 bring in their libraries when they are used.
 """
 
@@ -24,6 +25,7 @@ from minivit.init import (
     rotated_,
 )
 from minivit.model import VIT_BASE, VIT_SMALL, VIT_TINY, ViT, ViTConfig, load_model, save_model
+from minivit.pretrained import load_pretrained
 from minivit.train import TrainConfig, evaluate, train
 
 __version__ = "0.1.0"
@@ -46,6 +48,7 @@ __all__ = [
     "evaluate",
     "initialize_",
     "load_model",
+    "load_pretrained",
     "mimetic_",
     "mimetic_attention_",
     "norm_matched_",

@@ -141,4 +141,4 @@ def _weights():
 
 def _scale():
     recipe = pick_scale()
-    return f"{recipe.name}; minutes for plain and mimetic together: {recipe.minutes}", ""
+    return f"{recipe.name}; plain and mimetic together: {recipe.minutes}", ""

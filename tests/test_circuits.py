@@ -1,0 +1,180 @@
+"""Reading attention: products are the maps that modules compute; unknown attention is refused."""
+
+import math
+
+import pytest
+import torch
+from models import KINDS, attention_modules, ov_map, qk_map, tiny_vit
+from torch import nn
+
+from minivit.bases import torch_default_
+from minivit.circuits import (
+    AttentionWeights,
+    attention_layers,
+    attention_maps,
+    diagonal_stats,
+    ov,
+    position_gram,
+    qk,
+    spectrum,
+)
+from minivit.model import ViT, ViTConfig, sincos_positions
+
+DIM, HEADS = 48, 3
+
+
+def model_of(kind):
+    """Untrained, attention weights large enough for the softmax to show them, biases at zero."""
+    model = torch_default_(tiny_vit(kind), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for layer in attention_layers(model):
+            layer.qkv.mul_(3)
+    return model
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_products_are_the_maps_that_the_modules_compute(kind):
+    model = model_of(kind)
+    weights = AttentionWeights.of(model)
+    for n, module in enumerate(attention_modules(model.double().eval())):
+        assert torch.allclose(qk(weights)[n].double(), qk_map(module, DIM, HEADS), atol=1e-5)
+        assert torch.allclose(ov(weights)[n].sum(0).double(), ov_map(module, DIM), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_gain_before_attention_is_read(kind):
+    model = tiny_vit(kind)
+    norms = [m for n, m in model.named_modules() if n.endswith(("norm1", "ln_1"))]
+    for n, norm in enumerate(norms):
+        nn.init.constant_(norm.weight, n + 2.0)
+    assert AttentionWeights.of(model).norm_gain[:, 0].tolist() == [2.0, 3.0]
+
+
+def test_weights_are_copies():
+    model = tiny_vit("minivit")
+    AttentionWeights.of(model).W_Q.zero_()
+    assert model.blocks[0].attn.qkv.weight.abs().max() > 0
+
+
+def test_diagonal_stats_of_known_matrices():
+    identity = torch.eye(64)
+    plus, minus = diagonal_stats(identity), diagonal_stats(-2 * identity)
+    assert math.isclose(plus.cosine, 1, rel_tol=1e-6) and math.isclose(
+        minus.cosine, -1, rel_tol=1e-6
+    )
+    assert plus.mean == 1 and minus.mean == -2 and plus.spread == 0
+    stats = diagonal_stats(identity + 0.3 * (1 - identity) * torch.randn(64, 64).sign())
+    assert abs(stats.spread - 0.3) < 0.01 and abs(stats.ratio - 1 / 0.3) < 0.1
+    assert abs(stats.chance - 0.3 / 8) < 0.002
+
+
+def test_chance_is_the_spread_of_a_mean_diagonal():
+    """Over many noise matrices mean / chance has mean 0 and spread 1, within six deviations."""
+    noise = torch.randn(4000, 16, 16, generator=torch.Generator().manual_seed(0))
+    stats = diagonal_stats(noise)
+    z = stats.mean / stats.chance
+    assert abs(z.mean()) < 6 / 4000**0.5 and abs(z.std() - 1) < 6 / 8000**0.5 + 0.02
+
+
+def test_a_projector_of_rank_k_reaches_the_ceiling():
+    basis = torch.linalg.qr(torch.randn(48, 16)).Q
+    stats = diagonal_stats(basis @ basis.T, rank=16)
+    assert math.isclose(stats.cosine, stats.ceiling, rel_tol=1e-4)
+    assert math.isclose(stats.ceiling, (16 / 48) ** 0.5)
+
+
+def test_matrices_that_are_not_square_and_ranks_out_of_range():
+    with pytest.raises(ValueError, match="the last two axes must be equal"):
+        diagonal_stats.__wrapped__(torch.ones(3, 4))
+    with pytest.raises(ValueError, match="rank is 5; it must be from 1 to 4"):
+        diagonal_stats(torch.eye(4), rank=5)
+
+
+def test_spectrum_from_thin_factors_is_that_of_the_product():
+    weights = AttentionWeights.of(model_of("minivit"))
+    thin = spectrum(weights.W_Q, weights.W_K.transpose(-1, -2))
+    full = torch.linalg.svdvals(qk(weights))
+    assert torch.allclose(thin, full[..., :16], atol=1e-5) and full[..., 16:].max() < 1e-5
+
+
+@pytest.mark.parametrize("kind", ["minivit", "timm"])
+def test_attention_maps_are_what_the_module_weighs_with(kind):
+    """The first layer's output, computed from its map, its values and its projection."""
+    model = model_of(kind).eval()
+    images = torch.randn(2, 3, 16, 16)
+    maps = attention_maps(model, images)
+    assert torch.allclose(maps.sum(-1), torch.ones(()), atol=1e-5)
+    seen = {}
+    attention = attention_modules(model)[0]
+    hook = attention.register_forward_hook(lambda _, x, y: seen.update(x=x[0], y=y))
+    model(images)
+    hook.remove()
+    weights = AttentionWeights.of(model)
+    x = seen["x"][:, None]  # (batch, 1, token, dim)
+    expected = (maps[0] @ x @ weights.W_V[0] @ weights.W_O[0]).sum(1)
+    assert torch.allclose(seen["y"], expected, atol=1e-4)
+
+
+def test_position_gram_is_largest_at_the_same_place():
+    model = ViT(ViTConfig(dim=64, depth=1, heads=1, positions="sincos"))
+    gram = position_gram(model)
+    table = sincos_positions(8, 64)
+    assert torch.allclose(gram, table @ table.T / 64) and (gram.argmax(1) == torch.arange(64)).all()
+
+
+class Separate(nn.Module):
+    """Three linear maps, as Hugging Face's ViTSelfAttention has them."""
+
+    def __init__(self):
+        super().__init__()
+        self.query, self.key, self.value = (nn.Linear(8, 8) for _ in range(3))
+
+
+SelfAttention = type("SelfAttention", (Separate,), {})
+
+
+def timm_attention(**options):
+    from timm.layers.attention import Attention
+
+    return Attention(48, num_heads=3, qkv_bias=True, norm_layer=nn.LayerNorm, **options)
+
+
+def rotary():
+    from timm.layers.attention import AttentionRope
+
+    return AttentionRope(48, num_heads=3)
+
+
+def windowed():
+    from timm.models.swin_transformer import WindowAttention
+
+    return WindowAttention(48, num_heads=3, window_size=(4, 4))
+
+
+@pytest.mark.parametrize(
+    "make, reason",
+    [
+        (SelfAttention, "an attention that minivit does not know"),
+        (lambda: timm_attention(qk_norm=True), "has parameters besides qkv and proj"),
+        (lambda: timm_attention(scale_norm=True), "has parameters besides qkv and proj"),
+        (rotary, "rotary"),
+        (windowed, "has parameters besides qkv and proj"),
+        (lambda: nn.MultiheadAttention(48, 3, kdim=32), "of another width than its queries"),
+        (lambda: nn.MultiheadAttention(48, 3, add_bias_kv=True), "appends biases"),
+    ],
+)
+def test_attention_of_another_kind_is_refused_by_name(make, reason):
+    model = tiny_vit("minivit")
+    model.blocks[1].odd = make()
+    with pytest.raises(ValueError, match=rf"'blocks\.1\.odd'.*{reason}"):
+        attention_layers(model)
+
+
+def test_a_model_without_attention_is_refused():
+    with pytest.raises(ValueError, match="Sequential has no attention layer"):
+        attention_layers(nn.Sequential(nn.Linear(3, 3)))
+
+
+def test_layers_come_in_order_with_their_names():
+    names = [layer.name for layer in attention_layers(tiny_vit("minivit", depth=3))]
+    assert names == [f"blocks.{n}.attn" for n in range(3)]
