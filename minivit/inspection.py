@@ -4,7 +4,7 @@ from minivit.circuits import AttentionWeights, diagonal_stats, ov, qk
 
 EXPLANATION = (
     "mean: of the diagonal. spread: of the entries off it. z: mean in units of what chance gives.\n"
-    "cosine: with I, 1 for a multiple of it; rank {head_dim} of {dim} lets a head reach {ceiling:.2f}."
+    "cosine: with I; 1 for a multiple of I. Rank {head_dim} of {dim} can reach {ceiling:.2f}."
 )
 
 
