@@ -47,10 +47,9 @@ class ViTConfig:
         for name, known in {"pool": POOLS, "positions": POSITIONS}.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be one of {known}")
-        if self.image_size % self.patch_size:
-            raise ValueError(
-                f"patch_size {self.patch_size} does not divide image_size {self.image_size}"
-            )
+        size, patch = self.image_size, self.patch_size
+        if size % patch:
+            raise ValueError(f"patch_size {patch} does not divide image_size {size}")
         if self.dim % self.heads:
             raise ValueError(f"dim {self.dim} is not divisible by heads {self.heads}")
         if self.positions != "learned" and self.dim % 4:
@@ -74,7 +73,7 @@ class ViTConfig:
 
     @property
     def hidden(self):
-        return int(self.dim * self.mlp_ratio)
+        return int(self.dim * self.mlp_ratio + 1e-6)  # 3 · (5 / 3) must be 5, not 4
 
 
 # Table 1 of DeiT (arXiv 2012.12877).
@@ -98,9 +97,8 @@ class PatchEmbed(nn.Module):
         # as one it is faster on a CPU. The weight keeps the convolution's shape, as in timm.
         p = self.proj.kernel_size[0]
         patches = images.unflatten(3, (-1, p)).unflatten(2, (-1, p))  # (batch, c, row, p, col, p)
-        patches = (
-            patches.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
-        )  # (batch, patch, c·p·p)
+        patches = patches.permute(0, 2, 4, 1, 3, 5).flatten(3)  # (batch, row, col, c·p·p)
+        patches = patches.flatten(1, 2)  # (batch, patch, c·p·p)
         return F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)
 
 
@@ -209,7 +207,7 @@ def sincos_positions(grid: int, dim: int) -> Float[Tensor, "patch dim"]:
     """The 2-D sine and cosine table of MoCo v3 (arXiv 2104.02057), patches in row-major order.
 
     A quarter of the columns each for sin and cos of the column, then of the row, at frequencies
-    from 1 down to 1/10000: the inner product of two rows depends only on the patches' distance
+    from 1 down towards 1/10000: the inner product of two rows depends only on the patches' distance
     along either axis. Raises ValueError where dim is not divisible by 4.
     """
     if dim % 4:
