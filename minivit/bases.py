@@ -24,8 +24,9 @@ def torch_default_(model, *, generator=None):
     _set_every_layer_(model, _torch_linear_, generator)
     with torch.no_grad():
         for layer in attention_layers(model):
-            for bias in layer.biases:
-                bias.zero_()
+            for bias in (layer.qkv_bias, layer.proj_bias):
+                if bias is not None:
+                    bias.zero_()
     return model
 
 

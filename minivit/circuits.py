@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -20,13 +21,15 @@ class AttentionLayer(NamedTuple):
     """One attention layer's own tensors, not copies: writing into them changes the model.
 
     qkv: (3 · dim, dim), rows W_Qᵀ, W_Kᵀ, W_Vᵀ, head after head. proj: (dim, dim), W_projᵀ.
+    A bias that the module does not have is None.
     """
 
     name: str
     qkv: Tensor
     proj: Tensor
     heads: int
-    biases: tuple
+    qkv_bias: Tensor | None
+    proj_bias: Tensor | None
 
 
 def attention_layers(model: nn.Module) -> list[AttentionLayer]:
@@ -73,8 +76,7 @@ def _read_layer(name, module):
         qkv, qkv_bias, proj = module.in_proj_weight, module.in_proj_bias, module.out_proj
     else:
         qkv, qkv_bias, proj = module.qkv.weight, module.qkv.bias, module.proj
-    biases = tuple(bias for bias in (qkv_bias, proj.bias) if bias is not None)
-    return AttentionLayer(name, qkv, proj.weight, module.num_heads, biases)
+    return AttentionLayer(name, qkv, proj.weight, module.num_heads, qkv_bias, proj.bias)
 
 
 def _why_unknown(module):
@@ -86,6 +88,11 @@ def _why_unknown(module):
     linear = all(isinstance(getattr(module, part, None), nn.Linear) for part in ("qkv", "proj"))
     if not (linear and hasattr(module, "num_heads")):
         return "has qkv, but not also linear maps qkv and proj and a number num_heads"
+    rows, dim = module.qkv.weight.shape
+    if rows != 3 * dim or tuple(module.proj.weight.shape) != (dim, dim):
+        return (
+            f"maps {dim} numbers to {rows} and back to {module.proj.out_features}, not to as many"
+        )
     parts = {*module.qkv.parameters(), *module.proj.parameters()}
     if set(module.parameters()) - parts:
         return "has parameters besides qkv and proj"
@@ -217,16 +224,17 @@ def spectrum(
 def attention_maps(model, images) -> Float[Tensor, "layer batch head query key"]:
     """softmax(x W_Q W_Kᵀ xᵀ / √head_dim) of every layer, biases included, for these images."""
     maps, hooks = [], []
-    layers = {layer.name: layer for layer in attention_layers(model)}
 
-    def keep(module, inputs):
-        qkv = module.qkv(inputs[0]).unflatten(2, (3, module.num_heads, -1))
+    def keep(layer, tokens):
+        qkv = F.linear(tokens, layer.qkv, layer.qkv_bias).unflatten(2, (3, layer.heads, -1))
         query, key, _ = qkv.permute(2, 0, 3, 1, 4)  # each (batch, head, token, head_dim)
         logits = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
         maps.append(logits.float().softmax(-1).cpu())
 
-    for name in layers:
-        hooks.append(model.get_submodule(name).register_forward_pre_hook(keep))
+    for layer in attention_layers(model):
+        module = model.get_submodule(layer.name)
+        hook = module.register_forward_pre_hook(lambda _, inputs, own=layer: keep(own, inputs[0]))
+        hooks.append(hook)
     try:
         with torch.no_grad():
             model(images)

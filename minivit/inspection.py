@@ -1,34 +1,57 @@
-"""The table of `python -m minivit inspect`: how much of ±I each product of a checkpoint holds."""
+"""The table of `python -m minivit inspect`: how much of I the products of a checkpoint hold."""
 
-from minivit.circuits import AttentionWeights, diagonal_stats, ov, qk
+from pathlib import Path
 
-EXPLANATION = (
-    "mean: of the diagonal. spread: of the entries off it. z: mean in units of what chance gives.\n"
-    "cosine: with I; 1 for a multiple of I. Rank {head_dim} of {dim} can reach {ceiling:.2f}."
-)
+from minivit.circuits import diagonal_stats, ov, qk
+from minivit.pretrained import attention_of, open_checkpoint
+
+COLUMNS = f"{'mean':>9}{'spread':>9}{'z':>9}{'cosine':>9}"
 
 
-def inspection_table(name_or_path):
-    """QK of each layer and head, and OV summed over the heads of each layer, as text.
+def inspection_table(name_or_path: str | Path) -> str:
+    """The diagonal of each head's W_Q W_Kᵀ and of each layer's W_V W_O summed over heads, as text.
 
-    Raises ValueError as `pretrained.read_attention` does.
+    Raises ValueError as `pretrained.read_attention`.
     """
-    weights = AttentionWeights.load(name_or_path)
-    layers, heads, dim, head_dim = weights.W_Q.shape
-    by_head = diagonal_stats(qk(weights), rank=head_dim)
-    by_layer = diagonal_stats(ov(weights).sum(1))
-    lines = [f"{name_or_path}: {layers} layers, {heads} heads, width {dim}", ""]
-    lines += [EXPLANATION.format(head_dim=head_dim, dim=dim, ceiling=by_head.ceiling), ""]
-    lines += [f"{'layer':>5}  {'head':>4}  {'mean':>8}  {'spread':>7}  {'z':>7}  {'cosine':>7}"]
-    lines += ["W_Q W_Kᵀ"]
-    lines += [_row(n, h, by_head, (n, h)) for n in range(layers) for h in range(heads)]
-    lines += ["W_V W_O, summed over heads"]
-    lines += [_row(n, None, by_layer, n) for n in range(layers)]
-    return "\n".join(lines)
+    file = open_checkpoint(name_or_path)
+    weights = attention_of(file)
+    layers, heads, dim, width = weights.W_Q.shape
+    of_heads = diagonal_stats(qk(weights), rank=width)  # each (layer, head)
+    of_layers = diagonal_stats(ov(weights).sum(1))  # each (layer,)
+    rows = [
+        f"{f'{layer} {head}':>10}{_cells(of_heads, (layer, head))}   |"
+        + (_cells(of_layers, layer) if head == 0 else "")
+        for layer in range(layers)
+        for head in range(heads)
+    ]
+    header = [
+        f"file    {file.path}",
+        f"source  {file.source}",
+        f"layout  {file.layout}; {layers} layers, dim {dim}, {heads} heads of width {width}",
+        "",
+        "mean: of the diagonal. spread: standard deviation off it. z = mean / (spread / √dim): by",
+        "chance within ±3. cosine: with I; the rank of a head's product allows at most "
+        f"{of_heads.ceiling:.2f}.",
+        "",
+        f"{'':10}{'QK = W_Q W_Kᵀ of each head':^36}   |{'OV = W_V W_O, summed over heads':^36}",
+        f"{'layer head':>10}{COLUMNS}   |{COLUMNS}",
+    ]
+    return "\n".join([*header, *rows, "", *_summary(of_heads, of_layers)])
 
 
-def _row(layer, head, stats, where):
-    mean, spread, cosine = (float(v[where]) for v in (stats.mean, stats.spread, stats.cosine))
-    z = mean / float(stats.chance[where])
-    label = "all" if head is None else head + 1
-    return f"{layer + 1:>5}  {label:>4}  {mean:>+8.3f}  {spread:>7.3f}  {z:>+7.1f}  {cosine:>+7.2f}"
+def _cells(stats, place):
+    mean, spread, cosine = (
+        value[place].item() for value in (stats.mean, stats.spread, stats.cosine)
+    )
+    z = (stats.mean / stats.chance)[place].item()
+    return f"{mean:>+9.3f}{spread:>9.3f}{z:>+9.1f}{cosine:>+9.2f}"
+
+
+def _summary(of_heads, of_layers):
+    z = of_heads.mean / of_heads.chance
+    return [
+        f"QK: |z| > 5 in {(z.abs() > 5).sum()} of {z.numel()} heads, mean > 0 in "
+        f"{(of_heads.mean > 0).sum()}; median cosine {of_heads.cosine.quantile(0.5):+.2f}",
+        f"OV: mean < 0 in {(of_layers.mean < 0).sum()} of {len(of_layers.mean)} layers; "
+        f"median cosine {of_layers.cosine.quantile(0.5):+.2f}",
+    ]

@@ -97,7 +97,7 @@ def test_spectrum_from_thin_factors_is_that_of_the_product():
     assert torch.allclose(thin, full[..., :16], atol=1e-5) and full[..., 16:].max() < 1e-5
 
 
-@pytest.mark.parametrize("kind", ["minivit", "timm"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_attention_maps_are_what_the_module_weighs_with(kind):
     """The first layer's output, computed from its map, its values and its projection."""
     model = model_of(kind).eval()
@@ -112,7 +112,31 @@ def test_attention_maps_are_what_the_module_weighs_with(kind):
     weights = AttentionWeights.of(model)
     x = seen["x"][:, None]  # (batch, 1, token, dim)
     expected = (maps[0] @ x @ weights.W_V[0] @ weights.W_O[0]).sum(1)
-    assert torch.allclose(seen["y"], expected, atol=1e-4)
+    output = seen["y"][0] if isinstance(seen["y"], tuple) else seen["y"]
+    assert torch.allclose(output, expected, atol=1e-4)
+
+
+def test_attention_maps_are_those_of_torchs_own_attention():
+    """Every layer, biases included, in the weights that nn.MultiheadAttention returns."""
+    model = tiny_vit("minivit").eval()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
+    images, inputs = torch.randn(2, 3, 16, 16, generator=generator), []
+    modules = attention_modules(model)
+    hooks = [m.register_forward_pre_hook(lambda _, x: inputs.append(x[0])) for m in modules]
+    maps = attention_maps(model, images)
+    for hook in hooks:
+        hook.remove()
+    for n, module in enumerate(modules):
+        theirs = nn.MultiheadAttention(DIM, HEADS, batch_first=True)
+        state = {"in_proj_weight": module.qkv.weight, "in_proj_bias": module.qkv.bias}
+        state |= {f"out_proj.{k}": v for k, v in module.proj.state_dict().items()}
+        theirs.load_state_dict(state)
+        expected = theirs(inputs[n], inputs[n], inputs[n], average_attn_weights=False)[1]
+        assert torch.allclose(maps[n], expected, atol=1e-5)
+        assert maps[n].std() > 0.01  # not all alike
 
 
 def test_position_gram_is_largest_at_the_same_place():
@@ -157,6 +181,9 @@ def windowed():
         (SelfAttention, "an attention that minivit does not know"),
         (lambda: timm_attention(qk_norm=True), "has parameters besides qkv and proj"),
         (lambda: timm_attention(scale_norm=True), "has parameters besides qkv and proj"),
+        (lambda: timm_attention(gated=True), "has parameters besides qkv and proj"),
+        (lambda: timm_attention(attn_head_dim=32), "maps 48 numbers to 288"),
+        (lambda: timm_attention(dim_out=24), "and back to 24"),
         (rotary, "rotary"),
         (windowed, "has parameters besides qkv and proj"),
         (lambda: nn.MultiheadAttention(48, 3, kdim=32), "of another width than its queries"),

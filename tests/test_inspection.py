@@ -1,22 +1,49 @@
-"""The table shows the measures that `circuits` computes, one row for each head and layer."""
+"""The table shows the measures that `circuits` computes, one row for each head."""
 
+import pytest
 import torch
 from models import tiny_vit
 
-from minivit.circuits import AttentionWeights, diagonal_stats, ov
+from minivit.circuits import AttentionWeights, diagonal_stats, ov, qk
 from minivit.init import mimetic_
 from minivit.inspection import inspection_table
 from minivit.model import save_model
 
 
-def test_every_head_and_layer_has_its_row(tmp_path):
+@pytest.fixture
+def table(tmp_path):
     model = mimetic_(tiny_vit("minivit"), generator=torch.Generator().manual_seed(0))
     save_model(model, tmp_path / "model.safetensors")
-    text = inspection_table(tmp_path / "model.safetensors")
+    return AttentionWeights.of(model), inspection_table(tmp_path / "model.safetensors")
+
+
+def numbers(stats, place):
+    z = stats.mean / stats.chance
+    return [
+        f"{stats.mean[place]:+.3f}",
+        f"{stats.spread[place]:.3f}",
+        f"{z[place]:+.1f}",
+        f"{stats.cosine[place]:+.2f}",
+    ]
+
+
+def test_every_head_has_its_row_and_every_layer_its_ov(table):
+    weights, text = table
     rows = [line.split() for line in text.splitlines() if line.strip()[:1].isdigit()]
-    assert [row[:2] for row in rows[:6]] == [[str(n), str(h)] for n in (1, 2) for h in (1, 2, 3)]
-    assert [row[:2] for row in rows[6:]] == [["1", "all"], ["2", "all"]]
-    stats = diagonal_stats(ov(AttentionWeights.of(model)).sum(1))
-    assert rows[7][2] == f"{stats.mean[1]:+.3f}" and rows[7][5] == f"{stats.cosine[1]:+.2f}"
-    assert all(float(row[2]) > 0 for row in rows[:6]) and float(rows[6][4]) < -5
-    assert max(map(len, text.splitlines()[1:])) <= 100
+    assert [row[:2] for row in rows] == [[str(n), str(h)] for n in (0, 1) for h in (0, 1, 2)]
+    heads, layers = diagonal_stats(qk(weights), rank=16), diagonal_stats(ov(weights).sum(1))
+    for row in rows:
+        layer, head = int(row[0]), int(row[1])
+        assert row[2:7] == [*numbers(heads, (layer, head)), "|"]
+        assert row[7:] == (numbers(layers, layer) if head == 0 else [])
+
+
+def test_the_header_and_the_summary(table):
+    text = table[1]
+    assert "layout  minivit; 2 layers, dim 48, 3 heads of width 16" in text
+    assert "at most 0.58" in text  # √(16 / 48)
+    assert "mean > 0 in 6;" in text and "OV: mean < 0 in 2 of 2 layers" in text
+
+
+def test_it_fits_a_terminal(table):
+    assert max(len(line) for line in table[1].splitlines()[2:]) <= 100
