@@ -72,7 +72,7 @@ def product_panels(products, *, title, source, limit=None):
     largest entry off the diagonals, twice: a diagonal stands out and does not hide the rest.
     """
     names = {name: ARM_NAMES.get(name, name) for name in products}
-    matrices = {names[key]: np.asarray(matrix, dtype=float) for key, matrix in products.items()}
+    matrices = {names[key]: np.asarray(matrix, np.float32) for key, matrix in products.items()}
     if limit is None:
         off = [np.abs(m[~np.eye(len(m), dtype=bool)]).max() for m in matrices.values()]
         limit = 2 * max(off)
@@ -93,8 +93,8 @@ def product_panels(products, *, title, source, limit=None):
     return _finish(figure, title, source, alt, height=330, below=32)
 
 
-def image_grid(images, labels, classes, *, title, source, each=10, zoom=2):
-    """The first `each` images of every class, a row each, with every pixel `zoom` wide.
+def image_grid(images, labels, classes, *, title, source, each=10):
+    """The first `each` images of every class, a row for each class, enlarged without smoothing.
 
     images: uint8 array (image, 3, height, width); labels: (image,).
     """
@@ -104,14 +104,13 @@ def image_grid(images, labels, classes, *, title, source, each=10, zoom=2):
     gap = ((0, 0), (0, 0), (1, 1), (1, 1))
     grid = [np.concatenate(np.pad(row[:columns], gap, constant_values=255), axis=2) for row in rows]
     picture = np.concatenate(grid, axis=1).transpose(1, 2, 0)  # (height, width, 3)
-    picture = picture.repeat(zoom, axis=0).repeat(zoom, axis=1)
-    figure = go.Figure(go.Image(source=_png(picture), hoverinfo="skip"))
+    figure = go.Figure(go.Image(source=_png(picture), zsmooth=False, hoverinfo="skip"))
     height = picture.shape[0] / len(classes)
     ticks = [height * (row + 0.5) for row in range(len(classes))]
     figure.update_yaxes(tickvals=ticks, ticktext=list(classes), showgrid=False, zeroline=False)
     figure.update_xaxes(visible=False)
     alt = f"{columns} images of each of {len(classes)} classes, in rows: {', '.join(classes)}."
-    return _finish(figure, title, source, alt, height=picture.shape[0] + 130, below=32)
+    return _finish(figure, title, source, alt, height=2 * picture.shape[0] + 130, below=32)
 
 
 def _png(picture):

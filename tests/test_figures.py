@@ -59,9 +59,8 @@ def test_the_grid_holds_the_images_of_each_class_in_its_row():
     images = np.zeros((6, 3, 4, 4), dtype=np.uint8)
     labels = np.array([1, 0, 1, 0, 1, 0])
     images[labels == 1] = 200
-    figure = image_grid(
-        images, labels, ("dark", "bright"), title="t", source=SOURCE, each=2, zoom=1
-    )
+    names = ("dark", "bright")
+    figure = image_grid(images, labels, names, title="t", source=SOURCE, each=2)
     data = base64.b64decode(figure.data[0].source.split(",")[1])
     picture = np.asarray(Image.open(io.BytesIO(data)))
     assert picture.shape == (12, 12, 3)
