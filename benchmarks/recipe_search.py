@@ -24,6 +24,11 @@ CHANGES = {
     "flip, no crop": {"augment": Augment(crop=0)},
     "20,000 images, 3 epochs": {"subset": 20_000, "epochs": 3, "warmup_epochs": 0.5},
     "weight decay 0.3": {"weight_decay": 0.3},
+    # Second round: the crop was what cost most.
+    "flip, no crop, batch 32": {"augment": Augment(crop=0), "batch_size": 32},
+    "flip, crop 1, batch 32": {"augment": Augment(crop=1), "batch_size": 32},
+    "no augmentation": {"augment": Augment(flip=False, crop=0)},
+    "flip, no crop, rate 3e-3": {"augment": Augment(crop=0), "learning_rate": 3e-3},
 }
 
 
