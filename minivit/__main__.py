@@ -10,7 +10,7 @@ def main(words=None):
     options = _parser().parse_args(words)
     try:
         return options.run(options) or 0
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, OSError) as error:
         print(f"minivit: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as interrupt:
@@ -56,9 +56,9 @@ def _compare(options):
     recipe = pick_scale(options.scale)
     arms = [
         Arm(base=base, attention=attention, seed=seed)
-        for base in options.bases or ["torch_default"]
-        for attention in options.arms or DEFAULT_ARMS
-        for seed in options.seeds
+        for base in _unique(options.bases or ["torch_default"])
+        for attention in _unique(options.arms or DEFAULT_ARMS)
+        for seed in _unique(options.seeds)
     ]
     folder = Path(options.out)
     task = prepare(recipe, cifar10(options.data, options.source), folder)
@@ -82,6 +82,10 @@ def _compare(options):
     page = folder / "compare.html"
     write_text(page, figures.page(drawn, title=title, table=text))
     print(f"curves in {page}")
+
+
+def _unique(names):
+    return list(dict.fromkeys(names))
 
 
 def _inspect(options):

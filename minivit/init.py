@@ -222,5 +222,7 @@ def _check_layer(qkv, proj, heads, name=""):
     if tuple(proj.shape) != (dim, dim) or tuple(qkv.shape) != (3 * dim, dim):
         shapes = f"qkv {tuple(qkv.shape)} and proj {tuple(proj.shape)}"
         raise ValueError(f"{name}{shapes}; expected (3 · dim, dim) and (dim, dim)")
+    if qkv.is_meta or proj.is_meta:
+        raise ValueError(f"{name}weights on the meta device hold no numbers; use model.to_empty")
     if heads < 1 or dim % heads:
         raise ValueError(f"{name}heads is {heads}; it must divide dim {dim}")

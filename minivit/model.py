@@ -42,8 +42,9 @@ class ViTConfig:
 
     def __post_init__(self):
         for name in ("image_size", "patch_size", "channels", "classes", "dim", "depth", "heads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} is {value!r}; it must be a whole number, at least 1")
         for name, known in {"pool": POOLS, "positions": POSITIONS}.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be one of {known}")

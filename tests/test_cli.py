@@ -42,6 +42,29 @@ def test_a_wrong_word_is_a_sentence(words, sentence, capsys):
     assert sentence in error and "Traceback" not in error
 
 
+def test_an_arm_that_is_named_twice_is_run_once(tmp_path, capsys):
+    words = [
+        "compare",
+        "--scale",
+        "smoke",
+        "--source",
+        "synthetic",
+        "--out",
+        str(tmp_path / "runs"),
+    ]
+    assert main([*words, "--arms", "plain", "plain", "--seeds", "0", "0"]) == 0
+    assert ": 1 runs of" in capsys.readouterr().out
+
+
+def test_the_laptop_scale_has_enough_generated_images(tmp_path):
+    from minivit.compare import prepare
+    from minivit.data import cifar10
+    from minivit.recipes import SCALES
+
+    for recipe in SCALES.values():
+        assert len(prepare(recipe, cifar10(source="synthetic"), tmp_path).train) >= 200
+
+
 def test_it_runs_as_a_module():
     done = subprocess.run(
         [sys.executable, "-m", "minivit", "--help"], capture_output=True, text=True, check=True

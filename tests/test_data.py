@@ -742,9 +742,9 @@ def test_a_path_that_is_not_there_is_an_error(tmp_path, source):
 
 def test_the_stand_in_is_the_same_everywhere():
     train, test = cifar10(source="synthetic")
-    assert (len(train), len(test), train.name) == (5000, 1000, "synthetic stand-in")
-    assert train.labels.bincount().tolist() == [500] * 10
-    assert train.digest == "3e36b86d85c6cc017f52e6fd1c766247784987d843681fbe6f9492da06e492e3"
+    assert (len(train), len(test), train.name) == (20_000, 2_000, "synthetic stand-in")
+    assert train.labels.bincount().tolist() == [2_000] * 10
+    assert train.digest == "0e7c9bab6d0f31fd3925b1f69f0ca1f49b29549003bac6032af64018a3901ff8"
     assert not rows(train) & rows(test)
 
 
@@ -757,7 +757,7 @@ def test_the_mean_colour_says_nothing_about_the_stand_ins_classes():
     one_hot = torch.eye(10).double()[train.labels]
     weights = torch.linalg.lstsq(features(train), one_hot).solution
     accuracy = ((features(test) @ weights).argmax(1) == test.labels).double().mean()
-    assert accuracy < 0.1 + 6 * (0.1 * 0.9 / 1000) ** 0.5
+    assert accuracy < 0.1 + 6 * (0.1 * 0.9 / 2000) ** 0.5
 
 
 def test_a_mirrored_motif_keeps_its_class():

@@ -369,6 +369,11 @@ def test_plain_tensors_of_wrong_shape_are_refused():
     assert not qkv.any()
 
 
+def test_weights_that_hold_no_numbers_are_refused():
+    with pytest.raises(ValueError, match=r"blocks\.0\.attn: weights on the meta device"):
+        minivit.init.mimetic_(tiny_vit("minivit").to("meta"))
+
+
 def test_an_unknown_arm_is_named():
     with pytest.raises(ValueError, match="'mimetc' is not one of plain, mimetic"):
         minivit.init.initialize_(tiny_vit("minivit"), "torch_default", "mimetc", seed=0)

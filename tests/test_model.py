@@ -203,6 +203,7 @@ def test_a_damaged_or_foreign_model_file_is_refused(tmp_path):
         ({"pool": "max"}, "pool is 'max'"),
         ({"positions": "rotary"}, "positions is 'rotary'"),
         ({"depth": 0}, "depth is 0"),
+        ({"channels": -3}, "channels is -3; it must be a whole number"),
         ({"mlp_ratio": float("nan")}, "mlp_ratio is nan"),
     ],
 )
