@@ -33,6 +33,7 @@ from minivit.records import (
 )
 from minivit.runtime import cpu_cores, pick_device
 from minivit.train import evaluate, train
+from minivit.variants import change_start_, parse_variant, vary
 
 DEFAULT_ARMS = ("plain", "norm_matched", "rotated", "mimetic")
 SPLIT_SEED = 0  # the same images for all runs: what a seed varies is weights, order, augmentation
@@ -40,29 +41,52 @@ SPLIT_SEED = 0  # the same images for all runs: what a seed varies is weights, o
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """One run: a base, an attention initializer, a seed. ValueError for a name that is unknown."""
+    """One run: a base, an attention initializer, a seed, and what it changes in the recipe.
+
+    variant: text, see `variants.py`. learning_rate: None is the recipe's. Raises ValueError for a
+    name that is unknown.
+    """
 
     base: str
     attention: str
     seed: int = 0
+    variant: str = ""
+    learning_rate: float | None = None
 
     def __post_init__(self):
         for name, known in ((self.base, BASES), (self.attention, ATTENTION)):
             if name not in known:
                 raise ValueError(f"{name!r} is not one of {', '.join(known)}")
+        parse_variant(self.variant)
+
+    def recipe(self, recipe):
+        """What this arm makes of a recipe."""
+        return vary(recipe, self.variant, self.learning_rate)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What all runs of a comparison share. `test` is None unless the test set is to be read."""
+    """What all runs of a comparison share. `test` is None unless the test set is to be read.
+
+    pool: all training images that validation leaves. train: those of them that the recipe takes.
+    data: what a record says of the images, for `train`.
+    """
 
     recipe: Recipe
+    pool: ImageSet
     train: ImageSet
     validation: ImageSet
     test: ImageSet | None
     role: str
     folder: Path
     data: dict
+
+    def images(self, recipe):
+        """Returns (training images, `data`) of a recipe: another subset than the task's, perhaps."""
+        if recipe.subset == self.recipe.subset:
+            return self.train, self.data
+        images = self.pool.subset(recipe.subset, seed=SPLIT_SEED)
+        return images, self.data | {"train": images.subset_digest}
 
     @property
     def source(self):
@@ -78,13 +102,13 @@ def prepare(recipe, data, folder, *, role="live"):
     read at all. Raises ValueError where the recipe asks for more images than there are.
     """
     whole, test = data
-    rest, validation = whole.split(recipe.validation, seed=SPLIT_SEED)
-    if recipe.subset is not None:
-        rest = rest.subset(recipe.subset, seed=SPLIT_SEED)
-    digests = {"train": rest.subset_digest, "validation": validation.subset_digest}
+    pool, validation = whole.split(recipe.validation, seed=SPLIT_SEED)
+    images = pool if recipe.subset is None else pool.subset(recipe.subset, seed=SPLIT_SEED)
+    digests = {"train": images.subset_digest, "validation": validation.subset_digest}
     return Task(
         recipe=recipe,
-        train=rest,
+        pool=pool,
+        train=images,
         validation=validation,
         test=test if role == "final" else None,
         role=role,
@@ -95,11 +119,13 @@ def prepare(recipe, data, folder, *, role="live"):
 
 def run_arm(arm, task, *, device=None, callback=None):
     """Trains one arm, or goes on with it, writes its record into task.folder and returns it."""
-    recipe = task.recipe
+    recipe = arm.recipe(task.recipe)
+    images, data = task.images(recipe)
     model = initialize_(ViT(recipe.model), arm.base, arm.attention, seed=arm.seed)
+    change_start_(model, arm.variant, seed=arm.seed)
     history = train(
         model,
-        task.train,
+        images,
         task.validation,
         recipe.training,
         seed=arm.seed,
@@ -112,12 +138,12 @@ def run_arm(arm, task, *, device=None, callback=None):
         scale=recipe.name,
         base=arm.base,
         attention=arm.attention,
-        variant="",
+        variant=arm.variant,
         seed=arm.seed,
         role=task.role,
         learning_rate=recipe.training.learning_rate,
         recipe=asdict(recipe),
-        data=task.data,
+        data=data,
         versions=versions(),
         device=describe_machine(pick_device(device)),
         commit=commit,
@@ -136,8 +162,9 @@ def runs_folder(name):
 
 def checkpoint_path(arm, task):
     """Where a run keeps its last epoch: another file for another recipe or other data."""
-    rest = f"{recipe_digest(task.recipe)[:6]}{task.data['train'][:6]}"
-    name = f"{task.recipe.name}-{arm.base}-{arm.attention}-seed{arm.seed}-{rest}"
+    rest = f"{recipe_digest(arm.recipe(task.recipe))[:6]}{task.data['train'][:6]}"
+    parts = [task.recipe.name, arm.base, arm.attention, *filter(None, [arm.variant])]
+    name = "-".join([*parts, f"seed{arm.seed}", rest])
     return task.folder / "checkpoints" / f"{name}.safetensors"
 
 
@@ -172,11 +199,13 @@ def _finished(arm, task):
     """The record of this very run, if the folder has it."""
     if not task.folder.is_dir():
         return None
-    recipe = json.loads(json.dumps(asdict(task.recipe)))
-    records = load_records(task.folder)
     where = {"base": arm.base, "attention": arm.attention, "seed": arm.seed, "role": task.role}
-    same = [r for r in select(records, **where) if (r.recipe, r.data) == (recipe, task.data)]
-    return same[0] if same else None
+    records = select(load_records(task.folder), variant=arm.variant, **where)
+    if not records:
+        return None
+    recipe = arm.recipe(task.recipe)
+    wanted = json.loads(json.dumps(asdict(recipe))), task.images(recipe)[1]
+    return next((record for record in records if (record.recipe, record.data) == wanted), None)
 
 
 def _run_in_processes(arms, task, processes, progress):

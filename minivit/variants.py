@@ -1,0 +1,98 @@
+"""What a run may change in a recipe, written as text, so that a record and a command can name it.
+
+A variant is "name=value" pairs with commas between them: "heads=4", "positions=shuffled",
+"subset=2250,epochs=40". The empty text changes nothing.
+"""
+
+from dataclasses import replace
+
+import torch
+
+from minivit.runtime import stream
+
+MODEL = ("heads", "pool", "positions")
+TRAINING = ("epochs", "batch_size", "weight_decay", "clip_norm")
+AUGMENT = ("flip", "crop", "cutout", "mixup")
+# What no recipe holds: the network is changed once, after its initialization.
+SHUFFLED = "shuffled"  # a value of positions: the sin-cos table with its rows in random order
+START = ("patch_scale",)  # a factor on the patch embedding's weight and bias
+
+
+def parse_variant(text):
+    """Returns {name: value as text} of a variant. Raises ValueError that says what is accepted."""
+    known = (*MODEL, *TRAINING, *AUGMENT, "subset", *START)
+    pairs = {}
+    for part in filter(None, text.split(",")):
+        name, equals, value = part.partition("=")
+        if name not in known or not equals or not value or name in pairs:
+            raise ValueError(
+                f"{part!r} in the variant {text!r}; a variant is name=value, with commas between "
+                f"several, each name once, of {', '.join(known)}"
+            )
+        pairs[name] = value
+    return pairs
+
+
+def vary(recipe, variant="", learning_rate=None):
+    """The recipe with a variant's values in it, and the learning rate, where one is given.
+
+    With another number of epochs, the warm-up keeps its share of them. Raises ValueError for a
+    variant that `parse_variant` refuses or that the recipe, its model or its training does.
+    """
+    pairs = parse_variant(variant)
+    _start_changes(pairs)
+    if pairs.get("positions") == SHUFFLED:
+        if recipe.model.positions == "learned":
+            raise ValueError("positions=shuffled shuffles a sin-cos table; the recipe has none")
+        pairs.pop("positions")
+    training, model = recipe.training, recipe.model
+    changes = _typed(pairs, TRAINING, training)
+    if "epochs" in changes:
+        changes["warmup_epochs"] = training.warmup_epochs * changes["epochs"] / training.epochs
+    if learning_rate is not None:
+        changes["learning_rate"] = learning_rate
+    augment = replace(training.augment, **_typed(pairs, AUGMENT, training.augment))
+    subset = int(pairs["subset"]) if "subset" in pairs else recipe.subset
+    return replace(
+        recipe,
+        model=replace(model, **_typed(pairs, MODEL, model)),
+        training=replace(training, augment=augment, **changes),
+        subset=subset,
+    )
+
+
+@torch.no_grad()
+def change_start_(model, variant, *, seed):
+    """Changes an initialized ViT in place as the variant says; what is drawn depends on `seed`."""
+    pairs = parse_variant(variant)
+    if pairs.get("positions") == SHUFFLED:
+        patches = model.config.grid**2
+        order = torch.randperm(patches, generator=stream(seed, "positions"))
+        # A row for the class token, where there is one, comes first and stays.
+        rows = model.pos_embed[:, -patches:]
+        rows.copy_(rows[:, order].clone())
+    for parameter in model.patch_embed.parameters():
+        parameter.mul_(_start_changes(pairs))
+    return model
+
+
+def _start_changes(pairs):
+    scale = _number(float, "patch_scale", pairs.get("patch_scale", "1"))
+    if not 0 < scale < float("inf"):
+        raise ValueError(f"patch_scale is {scale}; it must be above 0 and finite")
+    return scale
+
+
+def _typed(pairs, names, holder):
+    """The pairs with these names, each value of the type that it has in `holder`."""
+    found = {name: pairs[name] for name in names if name in pairs}
+    return {n: _number(type(getattr(holder, n)), n, v) for n, v in found.items()}
+
+
+def _number(kind, name, text):
+    if kind is bool:
+        kind = {"True": True, "False": False}.__getitem__
+    try:
+        return kind(text)
+    except (ValueError, KeyError):
+        raise ValueError(f"{name}={text}: {text!r} is not a value of {name}") from None
