@@ -31,6 +31,9 @@ def _parser():
         "--bases", nargs="+", metavar="BASE", help="torch_default, vit_trunc_normal"
     )
     compare.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="SEED")
+    compare.add_argument("--variant", default="", help='what else differs, as in "heads=4"')
+    compare.add_argument("--learning-rate", type=float, help="(default: the recipe's)")
+    compare.add_argument("--role", default="live", help="live, tuning or final: see PROTOCOL.md")
     compare.add_argument("--scale", help="smoke, laptop, colab or full (default: by device)")
     compare.add_argument("--data", help="an archive or folder of images (default: $MINIVIT_DATA)")
     compare.add_argument("--source", default="auto", help="torchvision, folder, synthetic or auto")
@@ -55,13 +58,19 @@ def _compare(options):
 
     recipe = pick_scale(options.scale)
     arms = [
-        Arm(base=base, attention=attention, seed=seed)
+        Arm(
+            base=base,
+            attention=attention,
+            seed=seed,
+            variant=options.variant,
+            learning_rate=_rate(options, recipe, base, attention),
+        )
         for base in _unique(options.bases or ["torch_default"])
         for attention in _unique(options.arms or DEFAULT_ARMS)
         for seed in _unique(options.seeds)
     ]
     folder = Path(options.out)
-    task = prepare(recipe, cifar10(options.data, options.source), folder)
+    task = prepare(recipe, cifar10(options.data, options.source), folder, role=options.role)
     print(f"{task.source}: {len(arms)} runs of {recipe.training.epochs} epochs")
     print(f"plain and mimetic together: {recipe.minutes}")
     with tqdm(total=len(arms) * recipe.training.epochs, unit="epoch") as bar:
@@ -82,6 +91,15 @@ def _compare(options):
     page = folder / "compare.html"
     write_text(page, figures.page(drawn, title=title, table=text))
     print(f"curves in {page}")
+
+
+def _rate(options, recipe, base, attention):
+    """What was asked for; else, for a final run, what was chosen for the arm; else the recipe's."""
+    from minivit.protocol import rates
+
+    if options.learning_rate is not None or options.role != "final":
+        return options.learning_rate
+    return rates(recipe.name, base, attention)[0]
 
 
 def _unique(names):

@@ -4,7 +4,6 @@ Arms of one seed share everything but the attention weights: base, data, batches
 recipe. What was stopped goes on where it was; a run whose record is there is not run again.
 """
 
-import json
 import multiprocessing
 import os
 import pickle
@@ -19,8 +18,10 @@ import torch
 from minivit.data import ImageSet
 from minivit.init import ATTENTION, BASES, initialize_
 from minivit.model import ViT
-from minivit.recipes import Recipe, recipe_digest
+from minivit.protocol import check_role
+from minivit.recipes import Recipe, as_json, recipe_digest
 from minivit.records import (
+    ROLES,
     Record,
     current_commit,
     describe_machine,
@@ -82,7 +83,7 @@ class Task:
     data: dict
 
     def images(self, recipe):
-        """Returns (training images, `data`) of a recipe: another subset than the task's, perhaps."""
+        """Returns (training images, `data`) of a recipe, which may take another subset."""
         if recipe.subset == self.recipe.subset:
             return self.train, self.data
         images = self.pool.subset(recipe.subset, seed=SPLIT_SEED)
@@ -99,8 +100,11 @@ def prepare(recipe, data, folder, *, role="live"):
     """The Task of a recipe and of `data`, the pair that `cifar10` returns.
 
     Validation images come out of the training images. Only for role="final" are the test images
-    read at all. Raises ValueError where the recipe asks for more images than there are.
+    read at all. Raises ValueError for an unknown role and where the recipe asks for more images
+    than there are.
     """
+    if role not in ROLES:
+        raise ValueError(f"role is {role!r}; it must be one of {ROLES}")
     whole, test = data
     pool, validation = whole.split(recipe.validation, seed=SPLIT_SEED)
     images = pool if recipe.subset is None else pool.subset(recipe.subset, seed=SPLIT_SEED)
@@ -119,6 +123,7 @@ def prepare(recipe, data, folder, *, role="live"):
 
 def run_arm(arm, task, *, device=None, callback=None):
     """Trains one arm, or goes on with it, writes its record into task.folder and returns it."""
+    check_role(task.role, task.recipe, arm)
     recipe = arm.recipe(task.recipe)
     images, data = task.images(recipe)
     model = initialize_(ViT(recipe.model), arm.base, arm.attention, seed=arm.seed)
@@ -142,7 +147,7 @@ def run_arm(arm, task, *, device=None, callback=None):
         seed=arm.seed,
         role=task.role,
         learning_rate=recipe.training.learning_rate,
-        recipe=asdict(recipe),
+        recipe=as_json(recipe),
         data=data,
         versions=versions(),
         device=describe_machine(pick_device(device)),
@@ -173,13 +178,15 @@ def compare(arms, task, *, processes=None, progress=None):
 
     processes: how many at a time, each on one CPU thread (default: one for each of up to two
     cores). With 1, or on a GPU, runs follow one another in this process. progress: called with
-    (arm, EpochRecord) after each epoch. Raises RuntimeError where a run fails or its process dies;
-    what is finished by then is kept.
+    (arm, EpochRecord) after each epoch. Raises ValueError for a run that the protocol refuses in
+    this role, RuntimeError where a run fails or its process dies; what is finished is kept.
     """
     if processes is None:
         processes = min(2, cpu_cores()) if pick_device().type == "cpu" else 1
     if processes < 1:
         raise ValueError(f"processes is {processes}; it must be at least 1")
+    for arm in arms:
+        check_role(task.role, task.recipe, arm)
     found = {arm: _finished(arm, task) for arm in arms}
     todo = [arm for arm in found if found[arm] is None]
     try:
@@ -204,7 +211,7 @@ def _finished(arm, task):
     if not records:
         return None
     recipe = arm.recipe(task.recipe)
-    wanted = json.loads(json.dumps(asdict(recipe))), task.images(recipe)[1]
+    wanted = as_json(recipe), task.images(recipe)[1]
     return next((record for record in records if (record.recipe, record.data) == wanted), None)
 
 

@@ -89,7 +89,16 @@ def pick_scale(name=None, device=None):
     return SCALES[wanted.lower()]
 
 
+def as_json(recipe):
+    """The recipe as a dictionary, in the types that JSON gives back: what a record holds of it."""
+    return json.loads(json.dumps(asdict(recipe)))
+
+
 def recipe_digest(recipe):
-    """SHA-256 (hex) of all that changes a run: the words in `name` and `minutes` do not count."""
-    parts = {name: v for name, v in asdict(recipe).items() if name not in ("name", "minutes")}
+    """SHA-256 (hex) of all that changes a run: the words in `name` and `minutes` do not count.
+
+    recipe: a Recipe, or `as_json` of one.
+    """
+    whole = recipe if isinstance(recipe, dict) else asdict(recipe)
+    parts = {name: v for name, v in whole.items() if name not in ("name", "minutes")}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -52,7 +52,7 @@ def vary(recipe, variant="", learning_rate=None):
     if learning_rate is not None:
         changes["learning_rate"] = learning_rate
     augment = replace(training.augment, **_typed(pairs, AUGMENT, training.augment))
-    subset = int(pairs["subset"]) if "subset" in pairs else recipe.subset
+    subset = _number(int, "subset", pairs["subset"]) if "subset" in pairs else recipe.subset
     return replace(
         recipe,
         model=replace(model, **_typed(pairs, MODEL, model)),

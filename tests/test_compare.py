@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import minivit.compare as module
+import minivit.protocol as protocol
 from minivit.compare import Arm, compare, curves, prepare, run_arm, table
 from minivit.data import cifar10
 from minivit.model import ViTConfig
@@ -39,7 +40,12 @@ def untimed(record):
     return [{k: v for k, v in epoch.items() if k != "seconds"} for epoch in record.epochs]
 
 
-def test_validation_images_are_no_training_images_and_the_test_set_stays_closed(data, task):
+def test_validation_images_are_no_training_images_and_the_test_set_stays_closed(
+    data, task, monkeypatch
+):
+    monkeypatch.setattr(protocol, "SCALES", {RECIPE.name: RECIPE})  # as if it were committed
+    monkeypatch.setattr(protocol, "current_commit", lambda: ("abc", False))
+
     def rows(images):
         return {bytes(image.numpy()) for image in images.images.flatten(1)}
 
@@ -77,6 +83,21 @@ def test_another_recipe_or_other_data_is_another_run(task, data):
     for recipe in (faster, smaller):
         compare([arm()], prepare(recipe, data, task.folder), processes=1)
     assert len(load_records(task.folder)) == 3
+
+
+def test_a_variant_is_another_run_on_its_own_subset_and_says_so(task, data):
+    half, rate = replace(arm(), variant="subset=20,epochs=1"), replace(arm(), learning_rate=3e-3)
+    whole, small, faster = compare([arm(), half, rate], task, processes=1)
+    assert (small.variant, len(small.epochs), small.recipe["subset"]) == (half.variant, 1, 20)
+    assert faster.learning_rate == 3e-3 and whole.learning_rate == 1e-3
+    assert faster.data == whole.data and small.data["train"] != whole.data["train"]
+    assert small.data["validation"] == whole.data["validation"]
+    alone = prepare(replace(RECIPE, subset=20), data, task.folder).data
+    assert alone == small.data, "the same images as a recipe of that size takes"
+    assert compare([half, rate], task, processes=1) == [small, faster]
+    shuffled = replace(arm(), variant="heads=4")
+    (record,) = compare([shuffled], task, processes=1)
+    assert untimed(record) != untimed(whole)
 
 
 def test_an_interrupted_comparison_goes_on(task, data, tmp_path):

@@ -7,7 +7,17 @@ import torch
 from minivit.data import cifar10
 from minivit.init import initialize_
 from minivit.model import ViT, ViTConfig
-from minivit.recipes import COLAB, FULL, LAPTOP, SCALES, SMOKE, Recipe, pick_scale, recipe_digest
+from minivit.recipes import (
+    COLAB,
+    FULL,
+    LAPTOP,
+    SCALES,
+    SMOKE,
+    Recipe,
+    as_json,
+    pick_scale,
+    recipe_digest,
+)
 from minivit.train import train
 
 
@@ -67,6 +77,7 @@ def test_a_misspelt_scale_is_named_with_the_nearest(monkeypatch):
 def test_digest_changes_with_what_changes_a_run_only():
     digest = recipe_digest(LAPTOP)
     assert digest == recipe_digest(replace(LAPTOP, name="other", minutes="an hour"))
+    assert digest == recipe_digest(as_json(LAPTOP))
     others = [
         replace(LAPTOP, subset=9_999),
         replace(LAPTOP, validation=4_999),

@@ -1,0 +1,52 @@
+"""What makes a run evidence: the part of benchmarks/PROTOCOL.md that code can hold runs to.
+
+Final runs read the test set, so nothing about them may still be open: they take a committed
+recipe, a learning rate that was chosen on validation images, and a seed that tuning never used.
+"""
+
+from minivit.recipes import SCALES
+from minivit.records import current_commit
+from minivit.variants import vary
+
+FINAL_SEEDS = (0, 1, 2, 3, 4)
+FIRST_TUNING_SEED = 100
+# scale → base → attention → the best of the grid for this arm, by `python -m benchmarks.rates`.
+# An arm that is not named was not tuned: it takes plain's rate or mimetic's.
+RATES = {}
+
+
+def rates(scale, base, attention):
+    """Returns (own, plain's): the learning rates at which this arm may be run as final.
+
+    A scale that has no entry in RATES was not tuned; there both are its recipe's.
+    """
+    chosen = RATES.get(scale, {}).get(base)
+    if chosen is None:
+        rate = SCALES[scale].training.learning_rate
+        return rate, rate
+    return chosen.get(attention, chosen["mimetic"]), chosen["plain"]
+
+
+def check_role(role, recipe, arm):
+    """Raises ValueError where the protocol does not let `arm` run on `recipe` in this role.
+
+    recipe: the scale's, before the arm's variant and learning rate are put in.
+    """
+    if role == "tuning" and arm.seed < FIRST_TUNING_SEED:
+        raise ValueError(f"seed {arm.seed} is for final runs; tuning takes {FIRST_TUNING_SEED} up")
+    if role != "final":
+        return
+    if arm.seed >= FIRST_TUNING_SEED:
+        raise ValueError(f"seed {arm.seed} is for tuning; final runs take 0 to 99")
+    if SCALES.get(recipe.name) != recipe:
+        raise ValueError(f"a final run takes a committed recipe; {recipe.name!r} here is another")
+    rate = vary(recipe, arm.variant, arm.learning_rate).training.learning_rate
+    accepted = sorted({*rates(recipe.name, arm.base, arm.attention)})
+    if rate not in accepted:
+        raise ValueError(
+            f"{arm.base}, {arm.attention}: learning rate {rate:g}; on validation images "
+            f"{' and '.join(f'{r:g}' for r in accepted)} was chosen for final runs"
+        )
+    commit, dirty = current_commit()
+    if dirty:
+        raise ValueError(f"minivit differs from commit {commit}; commit before a final run")

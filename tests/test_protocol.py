@@ -1,0 +1,71 @@
+"""The protocol: which runs may read the test set."""
+
+from dataclasses import replace
+
+import pytest
+
+import minivit.protocol as protocol
+from minivit.compare import Arm, compare, prepare
+from minivit.data import cifar10
+from minivit.protocol import check_role, rates
+from minivit.recipes import LAPTOP, SMOKE
+
+TABLE = {"smoke": {"torch_default": {"plain": 1e-3, "mimetic": 3e-3}}}
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch):
+    monkeypatch.setattr(protocol, "RATES", TABLE)
+    monkeypatch.setattr(protocol, "current_commit", lambda: ("abc", False))
+
+
+def arm(attention="plain", base="torch_default", **changes):
+    return Arm(base=base, attention=attention, **changes)
+
+
+def test_a_final_run_takes_the_rates_that_were_chosen():
+    assert rates("smoke", "torch_default", "plain") == (1e-3, 1e-3)
+    assert rates("smoke", "torch_default", "mimetic") == (3e-3, 1e-3)
+    assert rates("smoke", "torch_default", "qk_only") == (3e-3, 1e-3)
+    untuned = SMOKE.training.learning_rate
+    assert rates("smoke", "vit_trunc_normal", "mimetic") == (untuned, untuned)
+    for rate in (1e-3, 3e-3):
+        check_role("final", SMOKE, arm("mimetic", learning_rate=rate))
+    check_role("final", SMOKE, arm("mimetic", variant="heads=4", learning_rate=3e-3))
+
+
+@pytest.mark.parametrize(
+    "recipe, changes, sentence",
+    [
+        (SMOKE, {"learning_rate": 3e-3}, "plain: learning rate 0.003; .* 0.001 was chosen"),
+        (SMOKE, {"seed": 100}, "seed 100 is for tuning"),
+        (replace(SMOKE, subset=100), {}, "a committed recipe; 'smoke' here is another"),
+        (replace(LAPTOP, name="mine"), {}, "'mine' here is another"),
+    ],
+)
+def test_any_other_final_run_is_refused(recipe, changes, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        check_role("final", recipe, arm(**changes))
+    check_role("live", recipe, arm(**changes))
+
+
+def test_uncommitted_code_makes_no_final_run(monkeypatch):
+    monkeypatch.setattr(protocol, "current_commit", lambda: ("abc", True))
+    with pytest.raises(ValueError, match="differs from commit abc"):
+        check_role("final", SMOKE, arm())
+    check_role("tuning", SMOKE, arm(seed=100))
+
+
+def test_tuning_leaves_the_final_seeds_alone():
+    with pytest.raises(ValueError, match="seed 4 is for final runs"):
+        check_role("tuning", SMOKE, arm(seed=4))
+
+
+def test_compare_refuses_before_anything_is_trained(tmp_path):
+    data = cifar10(source="synthetic")
+    task = prepare(SMOKE, data, tmp_path, role="final")
+    with pytest.raises(ValueError, match=r"learning rate 0\.01"):
+        compare([arm(), arm(learning_rate=0.01)], task, processes=1)
+    assert not list(tmp_path.rglob("*"))
+    with pytest.raises(ValueError, match="role is 'finale'"):
+        prepare(SMOKE, data, tmp_path, role="finale")

@@ -1,0 +1,118 @@
+"""Variants: text in, another recipe or another start out, and nothing else changed."""
+
+from dataclasses import asdict
+
+import pytest
+import torch
+
+from minivit.init import initialize_
+from minivit.model import ViT, sincos_positions
+from minivit.recipes import LAPTOP, SMOKE
+from minivit.variants import change_start_, parse_variant, vary
+
+
+def differing(a, b, prefix=""):
+    """Dotted names of the fields in which two dataclass dictionaries differ."""
+    names = set()
+    for name in a:
+        if isinstance(a[name], dict):
+            names |= differing(a[name], b[name], f"{prefix}{name}.")
+        elif a[name] != b[name]:
+            names.add(prefix + name)
+    return names
+
+
+@pytest.mark.parametrize(
+    "variant, changed",
+    [
+        ("", set()),
+        ("heads=4", {"model.heads"}),
+        ("pool=cls", {"model.pool"}),
+        ("positions=learned", {"model.positions"}),
+        ("positions=shuffled", set()),
+        ("patch_scale=0.5", set()),
+        ("batch_size=40,crop=1", {"training.batch_size", "training.augment.crop"}),
+        ("flip=False", {"training.augment.flip"}),
+        ("subset=100,epochs=4", {"subset", "training.epochs", "training.warmup_epochs"}),
+    ],
+)
+def test_a_variant_changes_what_it_names_and_nothing_else(variant, changed):
+    assert differing(asdict(SMOKE), asdict(vary(SMOKE, variant))) == changed
+
+
+def test_values_have_the_types_that_a_recipe_has():
+    varied = vary(LAPTOP, "heads=4,flip=False,weight_decay=0.3,epochs=12", learning_rate=3e-3)
+    assert varied.model.heads == 4 and varied.training.augment.flip is False
+    assert varied.training.weight_decay == 0.3 and varied.training.learning_rate == 3e-3
+    share = LAPTOP.training.warmup_epochs / LAPTOP.training.epochs
+    assert varied.training.warmup_epochs / varied.training.epochs == pytest.approx(share)
+
+
+@pytest.mark.parametrize(
+    "variant, sentence",
+    [
+        ("head=4", "'head=4' in the variant"),
+        ("heads", "name=value"),
+        ("heads=", "name=value"),
+        ("heads=2,heads=4", "each name once"),
+        ("heads=two", "'two' is not a value of heads"),
+        ("subset=all", "'all' is not a value of subset"),
+        ("flip=no", "'no' is not a value of flip"),
+        ("heads=3", "dim 32 is not divisible by heads 3"),
+        ("positions=random", "positions is 'random'"),
+        ("positions=learned,patch_scale=-1", "patch_scale is -1.0"),
+        ("patch_scale=nan", "patch_scale is nan"),
+    ],
+)
+def test_what_is_no_variant_is_a_sentence(variant, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        vary(SMOKE, variant)
+
+
+def start(variant, seed=0):
+    model = ViT(vary(SMOKE, variant).model)
+    initialize_(model, "torch_default", "mimetic", seed=seed)
+    return change_start_(model, variant, seed=seed)
+
+
+def changed_parameters(variant):
+    pairs = zip(start("").named_parameters(), start(variant).parameters(), strict=True)
+    return {name for (name, p), q in pairs if not torch.equal(p, q)}
+
+
+def test_shuffled_positions_are_the_same_rows_in_another_order():
+    assert changed_parameters("positions=shuffled") == {"pos_embed"}
+    table = sincos_positions(SMOKE.model.grid, SMOKE.model.dim)
+    shuffled = start("positions=shuffled").pos_embed[0]
+    nearest = torch.cdist(shuffled, table).argmin(1)
+    assert torch.equal(shuffled, table[nearest]) and len(set(nearest.tolist())) == len(table)
+    # Few rows stay where they were: one is expected.
+    assert (nearest == torch.arange(len(table))).sum() < 6
+    again, other = start("positions=shuffled"), start("positions=shuffled", seed=1)
+    assert torch.equal(again.pos_embed[0], shuffled)
+    assert not torch.equal(other.pos_embed[0], shuffled)
+
+
+def test_the_class_token_keeps_its_own_row():
+    ours = start("positions=shuffled,pool=cls")
+    assert torch.equal(ours.pos_embed[:, 0], start("pool=cls").pos_embed[:, 0])
+    assert not torch.equal(ours.pos_embed, start("pool=cls").pos_embed)
+
+
+def test_patch_scale_scales_what_the_patch_embedding_computes():
+    names = {"patch_embed.proj.weight", "patch_embed.proj.bias"}
+    assert changed_parameters("patch_scale=0.25") == names
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    whole, quarter = (start(v).patch_embed(images) for v in ("", "patch_scale=0.25"))
+    torch.testing.assert_close(quarter, whole / 4)
+
+
+def test_shuffling_what_is_learned_from_zero_is_refused():
+    learned = vary(SMOKE, "positions=learned")
+    with pytest.raises(ValueError, match="the recipe has none"):
+        vary(learned, "positions=shuffled")
+
+
+def test_a_variant_is_a_dictionary_of_texts():
+    assert parse_variant("heads=4,pool=cls") == {"heads": "4", "pool": "cls"}
+    assert parse_variant("") == {}
