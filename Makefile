@@ -26,7 +26,7 @@ else
 OFFLINE = MINIVIT_SOURCE=synthetic
 endif
 
-.PHONY: help lab test lint format bench wheel retarget picture clean
+.PHONY: help lab test lint format bench claims wheel retarget picture clean
 .NOTPARALLEL:
 
 help:  ## list the targets (what `make` alone does)
@@ -55,6 +55,9 @@ format: $(VENV)/.test  ## repair style where ruff can
 
 bench: $(VENV)/.test  ## measure speed against timm and vit-pytorch (minutes; leave the machine alone)
 	$(BIN)/python -m benchmarks.run
+
+claims: $(VENV)/.test  ## make CLAIMS.md, FINDINGS.md and README's results from the records
+	$(BIN)/python -m benchmarks.claims
 
 wheel: $(VENV)/.lab  ## build dist/minivit-*.whl, to upload to Colab
 	$(BIN)/python -m pip wheel --no-deps --wheel-dir dist .

@@ -1,0 +1,303 @@
+"""Writes benchmarks/FINDINGS.md from the records: tables, and sentences that an interval carries.
+
+A statement says that a contrast is positive. It *holds* where the whole 95 % interval is above 0,
+*does not hold* where it is below, and is *not known* otherwise. Nothing here is typed by hand but
+the statements; `make claims` runs it, and a test fails where page and records differ.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks import rates as rates_module
+from benchmarks.study import BETTER, DATA_SIZES, PLAN, missing
+from minivit.compare import DEFAULT_ARMS
+from minivit.evidence import contrast, final_runs, plain_threshold, points, time_to, verdict
+from minivit.figures import ARM_NAMES
+from minivit.init import BASES
+from minivit.protocol import rates
+from minivit.recipes import LAPTOP, recipe_digest
+from minivit.records import load_records, summarise
+
+PAGE = Path(__file__).parent / "FINDINGS.md"
+COMMAND = "python -m minivit compare --role final --scale laptop --seeds 0 1 2 3 4"
+VARIANTS = {
+    "": "as the recipe is",
+    "positions=shuffled": "sin-cos positions in random order",
+    "positions=learned": "learned positions",
+    "pool=cls": "class token",
+    "heads=1": "1 head",
+    "heads=4": "4 heads",
+    "heads=8": "8 heads",
+    "patch_scale=0.25": "patch embedding × 0.25",
+    "patch_scale=4": "patch embedding × 4",
+}
+
+
+class Statement(NamedTuple):
+    """A sentence that says a contrast is positive, and that contrast (None: too few runs)."""
+
+    text: str
+    contrast: tuple | None
+
+
+class Runs:
+    """The final runs of an arm, and what one arm gains over another. used: all it has given."""
+
+    def __init__(self, records, base=BETTER):
+        self.records, self.base, self.used = records, base, []
+
+    def __call__(self, attention, variant="", base=None, rate="own"):
+        base = base or self.base
+        found = final_runs(base, attention, variant, rate=rate, records=self.records)
+        self.used += found
+        return found
+
+    def gain(self, attention="mimetic", over="plain", variant="", base=None, rate="own"):
+        """The contrast of two arms."""
+        ours, other = (self(arm, variant, base, rate) for arm in (attention, over))
+        return contrast([ours], [other])
+
+    def excess(self, variant, than=""):
+        """How much larger mimetic's gain over plain is in one variant than in another."""
+        mimetic, plain = self("mimetic", variant), self("plain", variant)
+        return contrast([mimetic, self("plain", than)], [plain, self("mimetic", than)])
+
+
+def statements(records):
+    """Every statement that is tested, in order."""
+    runs = Runs(records)
+    made = []
+    for base in BASES:
+        for arm, over, words in (
+            ("mimetic", "plain", "mimetic ends higher than plain"),
+            ("norm_matched", "plain", "larger weights alone (norm-matched) end higher than plain"),
+            (
+                "rotated",
+                "plain",
+                "mimetic's singular values without its alignment (rotated) end higher than plain",
+            ),
+            ("mimetic", "norm_matched", "mimetic ends higher than norm-matched"),
+            ("mimetic", "rotated", "mimetic ends higher than rotated"),
+        ):
+            made.append(Statement(f"On {base}, {words}.", runs.gain(arm, over, base=base)))
+    weak = next(base for base in BASES if base != BETTER)
+    more = contrast(
+        [runs("mimetic", base=weak), runs("plain")], [runs("plain", base=weak), runs("mimetic")]
+    )
+    made += [
+        Statement(f"Mimetic gains more over plain on {weak} than on {BETTER}.", more),
+        Statement("QK alone ends higher than plain.", runs.gain("qk_only")),
+        Statement("OV alone ends higher than plain.", runs.gain("ov_only")),
+        Statement("Both halves end higher than QK alone.", runs.gain("mimetic", "qk_only")),
+        Statement("Both halves end higher than OV alone.", runs.gain("mimetic", "ov_only")),
+        Statement("−I in OV ends higher than +I in OV.", runs.gain("mimetic", "ov_flipped")),
+        Statement(
+            "With +I in OV, the rest of mimetic still ends higher than plain.",
+            runs.gain("ov_flipped"),
+        ),
+        Statement(
+            "Positions in their places let plain end higher than shuffled ones.",
+            contrast([runs("plain")], [runs("plain", "positions=shuffled")]),
+        ),
+        Statement(
+            "With shuffled positions (no locality), mimetic still ends higher than plain.",
+            runs.gain(variant="positions=shuffled"),
+        ),
+        Statement(
+            "Mimetic gains more with positions in their places than with shuffled ones.",
+            runs.excess("", "positions=shuffled"),
+        ),
+    ]
+    for variant in [v for v in VARIANTS if v not in ("", "positions=shuffled")]:
+        words = VARIANTS[variant]
+        gain = runs.gain(variant=variant)
+        made.append(Statement(f"Mimetic ends higher than plain: {words}.", gain))
+    made.append(
+        Statement("Mimetic gains more with 1 head than with 8.", runs.excess("heads=1", "heads=8"))
+    )
+    for size in DATA_SIZES:
+        gain = runs.gain(variant=size)
+        made.append(Statement(f"Mimetic ends higher than plain on {images(size)}.", gain))
+    made.append(
+        Statement(
+            f"Mimetic gains more on {images(DATA_SIZES[0])} than on {images(DATA_SIZES[-1])}.",
+            runs.excess(DATA_SIZES[0], DATA_SIZES[-1]),
+        )
+    )
+    return made
+
+
+def images(variant):
+    """ "2,250 images (5 %)" for a variant of the data size."""
+    count = int(variant.removeprefix("subset=").partition(",")[0])
+    return f"{count:,} images ({100 * count / 45_000:.0f} %)"
+
+
+def page(records, tuning):
+    """The whole of FINDINGS.md. records: final ones; tuning: those of the learning rates."""
+    parts = [_head(records), _sentences(records), _unfinished(records), _rates(tuning)]
+    parts += [_levels(records, base, rate) for rate in ("own", "plain") for base in BASES]
+    parts += [_halves(records), _variants(records), _sizes(records)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _head(records):
+    final = [record for record in records if record.role == "final"]
+    training, model = LAPTOP.training, LAPTOP.model
+    names = " and ".join(sorted({record.data["name"] for record in final})) or "no data yet"
+    machines = "; ".join(sorted({record.device for record in final}))
+    commits = ", ".join(sorted({(record.commit or "none")[:8] for record in final}))
+    return f"""# Findings
+
+Made by `make claims` from the records in `minivit/records`; the rules are in
+[PROTOCOL.md](PROTOCOL.md). Do not edit: a test compares this page with the records.
+
+Data: **{names}** (its accuracies compare with each other, not with published ones).
+Scale `laptop`: ViT with d {model.dim}, {model.depth} layers, {model.heads} heads, patch
+{model.patch_size}, {LAPTOP.subset:,} training images, {training.epochs} epochs, batch
+{training.batch_size}; recipe {recipe_digest(LAPTOP)[:8]} before arms, rates and variants.
+{len(final)} final runs, on: {machines or "–"}; code at commits {commits or "–"}.
+
+Accuracies are of the 10,000 test images, read once, after the last epoch; mean ± standard deviation
+over seeds. Differences are in percentage points, paired by seed, with their 95 % t interval."""
+
+
+def _rates(tuning):
+    if not tuning:
+        return ""
+    seeds = ", ".join(map(str, sorted({record.seed for record in tuning})))
+    return f"""## Learning rates
+
+Validation accuracy in percent after the last epoch, mean over seeds {seeds}
+(`python -m benchmarks.rates`).
+
+{rates_module.table(tuning)}"""
+
+
+def _levels(records, base, rate):
+    runs = Runs(records, base)
+    plain = runs("plain", rate=rate)
+    same = all(len(set(rates("laptop", base, arm))) == 1 for arm in DEFAULT_ARMS)
+    if not plain or (same and rate == "plain"):
+        return ""  # the arms' own rates are plain's: the table above says it all
+    title = "each arm at its own best rate" if rate == "own" else "every arm at plain's best rate"
+    lines = [
+        f"## Base {base}, {title}",
+        "",
+        f"Epochs: the first with plain's mean last validation accuracy, "
+        f"{100 * plain_threshold(plain):.1f} %.",
+        "",
+        "| arm | rate | n | test, % | minus plain | mimetic minus this | epochs |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for arm in DEFAULT_ARMS:
+        own = runs(arm, rate=rate)
+        if not own:
+            continue
+        over_plain = "" if arm == "plain" else points(runs.gain(arm, rate=rate))
+        under = "" if arm == "mimetic" else points(runs.gain("mimetic", arm, rate=rate))
+        cells = [ARM_NAMES[arm], f"{own[0].learning_rate:g}", len(own), _level(own), over_plain]
+        when = _when(time_to(own, plain_threshold(plain)))
+        lines.append(f"| {' | '.join(map(str, [*cells, under, when]))} |")
+    plain_rate = "" if rate == "own" else f" --learning-rate {plain[0].learning_rate:g}"
+    lines += ["", f"`{COMMAND} --bases {base}{plain_rate}`"]
+    return "\n".join(lines)
+
+
+def _halves(records):
+    runs = Runs(records)
+    arms = [arm for arm in ("qk_only", "ov_only", "ov_flipped", "mimetic") if runs(arm)]
+    if len(arms) < 2:
+        return ""
+    lines = [
+        f"## Which half ({BETTER})",
+        "",
+        "| arm | n | test, % | minus plain | mimetic minus this |",
+        "|---|---|---|---|---|",
+    ]
+    for arm in arms:
+        less = "" if arm == "mimetic" else points(runs.gain("mimetic", arm))
+        own = runs(arm)
+        cells = [ARM_NAMES[arm], len(own), _level(own), points(runs.gain(arm)), less]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    lines += ["", f"`{COMMAND} --bases {BETTER} --arms plain qk_only ov_only ov_flipped mimetic`"]
+    return "\n".join(lines)
+
+
+def _variants(records):
+    return _pairs(
+        records, VARIANTS, f"What else is changed ({BETTER})", "gain minus usual gain", ""
+    )
+
+
+def _sizes(records):
+    names = {size: images(size) for size in DATA_SIZES}
+    title = f"Data sizes at equal numbers of steps ({BETTER})"
+    return _pairs(records, names, title, "gain minus gain on all", DATA_SIZES[-1])
+
+
+def _pairs(records, names, title, column, reference):
+    """A table of plain and mimetic for several variants."""
+    runs = Runs(records)
+    found = [v for v in names if runs("plain", v) and runs("mimetic", v)]
+    if not [variant for variant in found if variant]:
+        return ""
+    lines = [
+        f"## {title}",
+        "",
+        f"| variant | n | plain, % | mimetic, % | gain | {column} |",
+        "|---|---|---|---|---|---|",
+    ]
+    for variant in found:
+        plain, mimetic = runs("plain", variant), runs("mimetic", variant)
+        more = "" if variant == reference else points(runs.excess(variant, reference))
+        gain = points(runs.gain(variant=variant))
+        cells = [names[variant], len(mimetic), _level(plain), _level(mimetic), gain, more]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    example = next(variant for variant in found if variant)
+    arms = f"--arms plain mimetic --variant {example}"
+    lines += ["", f"`{COMMAND} --bases {BETTER} {arms}`, and so on"]
+    return "\n".join(lines)
+
+
+def _sentences(records):
+    tested = [each for each in statements(records) if each.contrast is not None]
+    lines = [
+        "## What this says",
+        "",
+        f"{len(tested)} statements, each at every arm's own best rate; intervals are not corrected "
+        f"for their number, so about one in twenty misses its true value.",
+    ]
+    for kind in ("holds", "does not hold", "not known"):
+        of_kind = [each for each in tested if verdict(each.contrast) == kind]
+        lines += ["", f"**{kind.capitalize()}**", ""]
+        lines += [f"- {each.text} {points(each.contrast)}" for each in of_kind] or ["- nothing"]
+    return "\n".join(lines)
+
+
+def _unfinished(records):
+    left = [(q.name, len(missing(q, records)), len(q.runs())) for q in PLAN]
+    rows = [f"- {name}: {gone} of {total} runs missing" for name, gone, total in left if gone]
+    return "\n".join(["## Not finished", "", *(rows or ["Everything that was planned is here."])])
+
+
+def _level(runs):
+    level = summarise([100 * run.final_accuracy for run in runs])
+    return f"{level.mean:.1f}" if level.n == 1 else f"{level.mean:.1f} ± {level.std:.1f}"
+
+
+def _when(time):
+    if time.epoch is None:
+        return "not reached"
+    return f"{time.epoch:.1f}" + (
+        "" if time.reached == time.n else f" ({time.reached} of {time.n})"
+    )
+
+
+def main():
+    PAGE.write_text(page(load_records(), rates_module.records()), encoding="utf-8")
+    print(PAGE)
+
+
+if __name__ == "__main__":
+    main()

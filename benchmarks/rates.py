@@ -1,0 +1,102 @@
+"""Chooses learning rates: for every base and arm the best of a grid, on validation images.
+
+`python -m benchmarks.rates` trains LAPTOP at each rate with the tuning seeds and prints what
+`minivit.protocol.RATES` should hold. Where the best rate of an arm is at an edge of the grid, its
+grid grows by one step. Records stand in benchmarks/records/rates; what is there is not run again.
+"""
+
+import argparse
+from pathlib import Path
+from statistics import mean
+
+from minivit.compare import DEFAULT_ARMS, Arm, compare, last_accuracy, prepare
+from minivit.data import cifar10
+from minivit.init import BASES
+from minivit.recipes import LAPTOP
+from minivit.records import load_records
+
+FOLDER = Path(__file__).parent / "records" / "rates"
+STEPS = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+GRID = (3e-4, 1e-3, 3e-3)
+SEEDS = (100, 101)
+
+
+def main():
+    parser = argparse.ArgumentParser(description="learning rates, on validation images")
+    parser.add_argument("--bases", nargs="+", choices=list(BASES), default=list(BASES))
+    bases = parser.parse_args().bases
+    task = prepare(LAPTOP, cifar10(), FOLDER, role="tuning")
+    todo = [(base, name, rate) for base in bases for name in DEFAULT_ARMS for rate in GRID]
+    while todo:
+        arms = [
+            Arm(base=base, attention=name, seed=seed, learning_rate=rate)
+            for seed in SEEDS
+            for base, name, rate in todo
+        ]
+        compare(arms, task, progress=_say)
+        todo = beyond_the_edges(records())
+        print("at an edge:", todo)
+    print(table(records()))
+    print("RATES =", {"laptop": best_rates(records())})
+
+
+def records():
+    """The records of the sweep; an empty list before it has begun."""
+    return load_records(FOLDER) if FOLDER.is_dir() else []
+
+
+def accuracies(records):
+    """base → arm → rate → mean validation accuracy after the last epoch, over the seeds."""
+    found = {}
+    for r in records:
+        by_rate = found.setdefault(r.base, {}).setdefault(r.attention, {})
+        by_rate.setdefault(r.learning_rate, []).append(last_accuracy(r))
+    return {
+        base: {arm: {r: mean(values) for r, values in rates.items()} for arm, rates in arms.items()}
+        for base, arms in found.items()
+    }
+
+
+def best_rates(records):
+    """base → arm → the rate with the highest mean; of equal ones the smallest."""
+    return {
+        base: {arm: max(sorted(rates), key=rates.get) for arm, rates in arms.items()}
+        for base, arms in accuracies(records).items()
+    }
+
+
+def beyond_the_edges(records):
+    """(base, arm, rate) for each arm whose best rate is the smallest or largest that was tried."""
+    todo = []
+    for base, arms in best_rates(records).items():
+        for arm, best in arms.items():
+            tried = sorted(accuracies(records)[base][arm])
+            step = {tried[0]: -1, tried[-1]: 1}.get(best, 0)
+            if step:
+                todo.append((base, arm, STEPS[STEPS.index(best) + step]))
+    return todo
+
+
+def table(records):
+    """Markdown: a row for each arm, a column for each rate, validation accuracy in percent."""
+    rates = sorted({record.learning_rate for record in records})
+    lines = [
+        f"| base | arm | {' | '.join(f'{rate:g}' for rate in rates)} | best |",
+        "|---" * (len(rates) + 3) + "|",
+    ]
+    for base, arms in accuracies(records).items():
+        for arm, by_rate in arms.items():
+            best = max(sorted(by_rate), key=by_rate.get)
+            cells = [f"{100 * by_rate[r]:.1f}" if r in by_rate else "–" for r in rates]
+            lines.append(f"| {base} | {arm} | {' | '.join(cells)} | {best:g} |")
+    return "\n".join(lines)
+
+
+def _say(arm, epoch):
+    if epoch.epoch == LAPTOP.training.epochs:
+        where = f"{arm.base} {arm.attention} {arm.learning_rate:g} seed {arm.seed}"
+        print(f"{where}: {100 * epoch.validation_accuracy:.1f} %", flush=True)
+
+
+if __name__ == "__main__":
+    main()

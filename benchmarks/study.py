@@ -1,0 +1,102 @@
+"""The final runs: what is planned, in which order, and the command that makes what is missing.
+
+`python -m benchmarks.study` goes through the plan and writes each finished run into
+minivit/records; it may be stopped and started at any time. `--list` says how far it is.
+"""
+
+import argparse
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import minivit
+from minivit.compare import DEFAULT_ARMS, Arm, compare, prepare
+from minivit.data import cifar10
+from minivit.init import BASES
+from minivit.protocol import FINAL_SEEDS, rates
+from minivit.recipes import LAPTOP
+from minivit.records import load_records
+
+FOLDER = Path(minivit.__file__).parent / "records"
+BETTER = "torch_default"  # plain does better on it: benchmarks/records/recipe_search
+PAIR = ("plain", "mimetic")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """One block of the plan: every arm × variant × seed, one seed after the other."""
+
+    name: str
+    arms: tuple = PAIR
+    bases: tuple = (BETTER,)
+    variants: tuple = ("",)
+    seeds: tuple = FINAL_SEEDS
+    rates: str = "own"  # "own": each arm's best; "plain": plain's best on this base
+
+    def runs(self):
+        return [
+            Arm(
+                base=base,
+                attention=arm,
+                seed=seed,
+                variant=variant,
+                learning_rate=rates("laptop", base, arm)[self.rates == "plain"],
+            )
+            for seed in self.seeds
+            for variant in self.variants
+            for base in self.bases
+            for arm in self.arms
+        ]
+
+
+# Equal numbers of steps, but for the images that do not fill the last batch of an epoch.
+DATA_SIZES = tuple(
+    f"subset={subset},epochs={epochs}"
+    for subset, epochs in ((2250, 40), (4500, 20), (11250, 8), (22500, 4), (45000, 2))
+)
+PLAN = (
+    Question(name="structure or size", arms=DEFAULT_ARMS, bases=tuple(BASES)),
+    Question(name="the same at plain's rate", arms=DEFAULT_ARMS, bases=tuple(BASES), rates="plain"),
+    Question(name="which half", arms=("qk_only", "ov_only", "ov_flipped")),
+    Question(name="shuffled positions", variants=("positions=shuffled",)),
+    Question(name="learned positions", variants=("positions=learned",)),
+    Question(name="class token", variants=("pool=cls",)),
+    Question(name="number of heads", variants=("heads=1", "heads=4", "heads=8")),
+    Question(name="patch embedding", variants=("patch_scale=0.25", "patch_scale=4")),
+    Question(name="data size", variants=DATA_SIZES, seeds=FINAL_SEEDS[:3]),
+)
+
+
+def main():
+    parser = argparse.ArgumentParser(description="the final runs of the plan that are missing")
+    parser.add_argument("--list", action="store_true", help="only say how far it is")
+    if parser.parse_args().list:
+        return print(progress(load_records()))
+    task = prepare(LAPTOP, cifar10(), FOLDER, role="final")
+    arms = list(dict.fromkeys(arm for question in PLAN for arm in question.runs()))
+    compare(arms, task, progress=_say)
+
+
+def missing(question, records):
+    """The planned runs of a question that have no record."""
+    done = Counter(_key(record) for record in records if record.role == "final")
+    return [arm for arm in question.runs() if not done[_key(arm)]]
+
+
+def progress(records):
+    """A line for each question of the plan: how many of its runs have a record."""
+    rows = ((q.name, len(q.runs()), len(missing(q, records))) for q in PLAN)
+    return "\n".join(f"{name:<26}{total - left:>4} of {total}" for name, total, left in rows)
+
+
+def _key(run):
+    return run.base, run.attention, run.variant, run.learning_rate, run.seed
+
+
+def _say(arm, epoch):
+    where = f"{arm.base} {arm.attention} {arm.variant or '–'} {arm.learning_rate:g} {arm.seed}"
+    print(f"{where} epoch {epoch.epoch}: {100 * epoch.validation_accuracy:.1f} %", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""Reads final records: which runs make an arm, and contrasts of arms, paired by seed.
+
+The numbers of README, CLAIMS.md, benchmarks/FINDINGS.md and the lessons all come through here.
+"""
+
+from operator import attrgetter
+from typing import NamedTuple
+
+from minivit.protocol import rates
+from minivit.records import Record, Summary, epochs_to, load_records, summarise
+
+
+def final_runs(
+    base, attention, variant="", *, rate="own", scale="laptop", records=None
+) -> list[Record]:
+    """The final runs of one arm, sorted by seed; an empty list where there are none.
+
+    rate: "own", the arm's best learning rate on validation images, or "plain", the plain arm's.
+    records: where to look, by default those that ship with the package.
+    """
+    if rate not in ("own", "plain"):
+        raise ValueError(f"rate is {rate!r}; it must be 'own' or 'plain'")
+    wanted = rates(scale, base, attention)[rate == "plain"]
+    where = (scale, base, attention, variant, "final", wanted)
+    facts = attrgetter("scale", "base", "attention", "variant", "role", "learning_rate")
+    found = [r for r in (load_records() if records is None else records) if facts(r) == where]
+    return sorted(found, key=attrgetter("seed"))
+
+
+def contrast(plus, minus=(), *, value=attrgetter("final_accuracy")) -> Summary | None:
+    """Summary over seeds of the sum of value(run) in `plus` less that in `minus`.
+
+    plus, minus: lists of arms, each a list of runs; two and two make a difference of differences.
+    Only seeds that every arm has count; None where they are fewer than two.
+    """
+    arms = [{run.seed: value(run) for run in runs} for runs in (*plus, *minus)]
+    signs = [1] * len(plus) + [-1] * len(minus)
+    seeds = set.intersection(*(set(arm) for arm in arms))
+    if len(seeds) < 2:
+        return None
+    return summarise(
+        [sum(s * arm[seed] for s, arm in zip(signs, arms, strict=True)) for seed in sorted(seeds)]
+    )
+
+
+class TimeTo(NamedTuple):
+    """How many of `n` runs reached an accuracy, and the mean epoch at which those did (or None)."""
+
+    reached: int
+    n: int
+    epoch: float | None
+
+
+def plain_threshold(plain_runs):
+    """The mean validation accuracy of plain's runs after their last epoch."""
+    return summarise([run.epochs[-1]["validation_accuracy"] for run in plain_runs]).mean
+
+
+def time_to(runs, threshold) -> TimeTo:
+    """When runs first have a validation accuracy of at least `threshold`."""
+    epochs = [epoch for run in runs if (epoch := epochs_to(run, threshold)) is not None]
+    mean = sum(epochs) / len(epochs) if epochs else None
+    return TimeTo(len(epochs), len(runs), mean)
+
+
+def points(summary):
+    """A contrast in percentage points, with its 95 % interval and the number of seeds."""
+    if summary is None:
+        return "not finished"
+    mean, _, n, low, high = summary
+    text = f"{100 * mean:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}], n = {n}"
+    return text.replace("-", "−")
+
+
+def verdict(summary):
+    """What the interval carries of "this contrast is positive"."""
+    if summary is None:
+        return "not known"
+    return "holds" if summary.low > 0 else "does not hold" if summary.high < 0 else "not known"

@@ -1,0 +1,228 @@
+"""The evidence: contrasts are paired, pages say what records give, records are of our recipes."""
+
+import math
+import random
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from evidence_records import made_up, tuning
+from scipy.stats import ttest_rel
+
+from benchmarks import claims, findings, rates, study
+from benchmarks.claims import Claim, outcome
+from minivit import protocol
+from minivit.compare import DEFAULT_ARMS, Arm
+from minivit.evidence import contrast, final_runs, plain_threshold, points, time_to, verdict
+from minivit.init import BASES
+from minivit.recipes import SCALES, recipe_digest
+from minivit.records import load_records, summarise
+from minivit.variants import vary
+
+ROOT = Path(__file__).parents[1]
+SHIPPED = load_records()
+TUNING = [load_records(folder) for folder in sorted((ROOT / "benchmarks/records").glob("*"))]
+
+
+def accuracy(arm):
+    """Mimetic 3 points above plain; each seed has its level, and each run a little more."""
+    level = 0.5 + 0.05 * random.Random(arm.seed).random()
+    noise = 0.002 * random.Random(str(arm)).random()
+    return level + 0.03 * (arm.attention == "mimetic") + noise
+
+
+STUDY = made_up(accuracy)
+
+
+def runs(*seeds, values):
+    by_seed = dict(zip(seeds, values, strict=True))
+    return [replace(STUDY[0], seed=seed, final_accuracy=v) for seed, v in by_seed.items()]
+
+
+def test_a_contrast_is_paired_by_seed():
+    a, b = runs(0, 1, 2, values=(0.5, 0.6, 0.8)), runs(2, 1, 0, values=(0.75, 0.57, 0.46))
+    found = contrast([a], [b])
+    expected = ttest_rel((0.5, 0.6, 0.8), (0.46, 0.57, 0.75)).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert found.mean == pytest.approx(0.04)
+
+
+def test_a_difference_of_differences_and_seeds_that_only_some_have():
+    one, two = runs(0, 1, 2, values=(0.5, 0.6, 0.7)), runs(0, 1, values=(0.4, 0.4))
+    three, four = runs(0, 1, values=(0.1, 0.2)), runs(1, 0, values=(0.3, 0.1))
+    found = contrast([one, four], [two, three])
+    assert found.n == 2 and found.mean == pytest.approx((0.1 + 0.3) / 2)
+    assert contrast([one], [runs(0, values=(0.1,))]) is None
+
+
+def test_what_an_interval_carries():
+    above, around = summarise([0.02, 0.03, 0.025]), summarise([0.02, -0.03, 0.01])
+    below = summarise([-0.02, -0.03, -0.025])
+    assert [verdict(s) for s in (above, around, below, None)] == [
+        "holds",
+        "not known",
+        "does not hold",
+        "not known",
+    ]
+    assert points(below).startswith("−2.5 [−3.7, −1.3], n = 3")
+
+
+def test_a_verdict_on_a_claim_follows_from_the_interval():
+    gain = summarise([0.02, 0.03, 0.025])  # 2.5 [1.3, 3.7] points
+    assert outcome(gain, 3.0) == "reproduced" and outcome(gain, 1.0) == "reproduced"
+    assert outcome(gain, 5.0) == "direction only" and outcome(gain, None) == "direction only"
+    assert outcome(summarise([0.02, -0.03, 0.01]), 5.0) == "not at this scale"
+    assert outcome(summarise([-0.02, -0.03, -0.025]), 5.0) == "contradicted"
+    assert outcome(None, 5.0) == "not tested"
+
+
+def test_final_runs_are_those_of_one_arm_at_its_rate(monkeypatch):
+    table = {base: dict.fromkeys(DEFAULT_ARMS, 0.001) for base in BASES}
+    table["torch_default"]["mimetic"] = 3e-3
+    monkeypatch.setattr(protocol, "RATES", {"laptop": table})
+    records = made_up(accuracy)
+    own = final_runs("torch_default", "mimetic", records=records)
+    assert [run.seed for run in own] == [0, 1, 2, 3, 4]
+    assert {run.learning_rate for run in own} == {3e-3}
+    at_plain = final_runs("torch_default", "mimetic", rate="plain", records=records)
+    assert {run.learning_rate for run in at_plain} == {1e-3} and len(at_plain) == 5
+    other = replace(own[0], role="live", final_accuracy=None)
+    assert final_runs("torch_default", "mimetic", records=[other]) == []
+    assert "## Base torch_default, every arm at plain's best rate" in findings.page(records, [])
+    with pytest.raises(ValueError, match="rate is 'best'"):
+        final_runs("torch_default", "mimetic", rate="best", records=records)
+
+
+def test_epochs_to_an_accuracy():
+    plain = final_runs("torch_default", "plain", records=STUDY)
+    threshold = plain_threshold(plain)
+    assert threshold == pytest.approx(sum(run.final_accuracy for run in plain) / 5)
+    late = time_to(plain, threshold)
+    assert late.n == 5 and 0 < late.reached < 5 and late.epoch == 6
+    assert time_to(plain, 0.0) == (5, 5, 1.0) and time_to(plain, 1.0) == (0, 5, None)
+
+
+def test_the_page_says_what_was_put_into_the_records():
+    page = findings.page(STUDY, [])
+    gain = points(contrast([final_runs("torch_default", "mimetic", records=STUDY)],
+                           [final_runs("torch_default", "plain", records=STUDY)]))  # fmt: skip
+    holds = page.partition("**Holds**")[2].partition("**Does not hold**")[0]
+    assert f"On torch_default, mimetic ends higher than plain. {gain}" in holds
+    assert "rotated) end higher than plain" not in holds
+    assert "Everything that was planned is here." in page
+
+
+def test_what_is_missing_is_named_and_makes_no_statement():
+    few = [r for r in STUDY if not r.variant and r.seed < 2 and r.base == "torch_default"]
+    page = findings.page(few, [])
+    assert "shuffled positions: 10 of 10 runs missing" in page
+    assert "structure or size: 32 of 40 runs missing" in page
+    assert "vit_trunc_normal, mimetic" not in page and "With shuffled positions" not in page
+    empty = findings.page([], [])
+    assert "no data yet" in empty and "0 statements" in empty
+    assert claims.readme_results([]) == ""
+
+
+def test_a_claim_names_the_records_behind_it():
+    page = claims.claims_page(STUDY)
+    row = next(line for line in page.splitlines() if line.startswith("| Mimetic init"))
+    assert "| direction only |" in row
+    assert "`laptop-torch_default-mimetic-lr0.001`<br>`laptop-torch_default-plain-lr0.001`" in row
+    untested = next(line for line in page.splitlines() if "ImageNet-1k" in line)
+    assert "| not tested |  |" in untested
+    assert all(isinstance(claim, Claim) and claim.mark in "AB" for claim in claims.CLAIMS)
+
+
+def test_results_stand_between_their_marks():
+    text = "before\n<!-- results -->\nold\n<!-- /results -->\nafter\n"
+    once = claims.with_results(text, claims.readme_results(STUDY))
+    assert once.startswith("before\n") and once.endswith("after\n") and "old" not in once
+    assert claims.with_results(once, claims.readme_results(STUDY)) == once
+    assert "| torch_default | +3." in once or "| torch_default | +2.9" in once
+
+
+def test_rates_are_chosen_by_the_mean_and_grow_at_an_edge():
+    best = {"plain": 1e-3, "mimetic": 3e-3}
+
+    def peak(arm):
+        return 0.5 - 0.1 * abs(math.log10(arm.learning_rate / best[arm.attention]))
+
+    arms = [
+        Arm(base="torch_default", attention=name, seed=seed, learning_rate=rate)
+        for name in best
+        for seed in rates.SEEDS
+        for rate in rates.GRID
+    ]
+    records = tuning(peak, arms)
+    assert rates.best_rates(records) == {"torch_default": best}
+    assert rates.beyond_the_edges(records) == [("torch_default", "mimetic", 1e-2)]
+    assert "| torch_default | plain | 44.8 | 50.0 | 45.2 | 0.001 |" in rates.table(records)
+
+
+# What ships: these tests read the records, pages and README of this very checkout.
+
+
+def recipe_of(record):
+    return vary(SCALES[record.scale], record.variant, record.learning_rate)
+
+
+def mismatch(record):
+    """What makes a final record one that the protocol would not have made, or None."""
+    if record.role != "final" or record.dirty or not record.commit:
+        return "not a final run of committed code"
+    if recipe_digest(record.recipe) != recipe_digest(recipe_of(record)):
+        return "its recipe is no longer the committed one"
+    if record.learning_rate not in protocol.rates(record.scale, record.base, record.attention):
+        return "its learning rate was not chosen"
+    if record.seed >= protocol.FIRST_TUNING_SEED or record.final_accuracy is None:
+        return "not a final seed, or no test accuracy"
+    return None
+
+
+def test_a_record_of_another_recipe_is_found_out():
+    record = STUDY[0]
+    assert mismatch(record) is None
+    assert mismatch(replace(record, recipe=record.recipe | {"subset": 9_999}))
+    assert mismatch(replace(record, variant="heads=4"))
+    assert mismatch(replace(record, learning_rate=2e-3))
+    assert mismatch(replace(record, dirty=True)) and mismatch(replace(record, seed=100))
+
+
+def test_every_shipped_record_is_a_final_run_of_the_committed_recipe():
+    assert {r.filename: m for r in SHIPPED if (m := mismatch(r))} == {}
+    planned = {study._key(arm) for question in study.PLAN for arm in question.runs()}
+    assert {
+        r.filename for r in SHIPPED if r.scale == "laptop" and study._key(r) not in planned
+    } == set()
+    assert len({(r.data["digest"], r.data["validation"]) for r in SHIPPED}) <= 1
+
+
+def test_the_rates_in_use_are_those_of_the_sweep():
+    if protocol.RATES:
+        assert protocol.RATES["laptop"] == rates.best_rates(rates.records())
+    for records in TUNING:
+        assert all(r.role == "tuning" and r.final_accuracy is None for r in records)
+
+
+def test_pages_are_what_the_records_give():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    wanted = {
+        findings.PAGE: findings.page(SHIPPED, rates.records()),
+        ROOT / "CLAIMS.md": claims.claims_page(SHIPPED),
+        ROOT / "README.md": claims.with_results(readme, claims.readme_results(SHIPPED)),
+    }
+    stale = [str(p.name) for p, text in wanted.items() if p.read_text(encoding="utf-8") != text]
+    assert not stale, f"run `make claims`: {stale} say something else than the records"
+
+
+def measured_numbers(text):
+    """Accuracies and differences, as prose would state them: "52.1 %", "+2.8 points"."""
+    return re.findall(r"\d+\.\d+ ?%|[+−]\d+(?:\.\d+)? points", text)
+
+
+def test_readme_types_no_measured_number_outside_its_results():
+    assert measured_numbers("ends at 52.1 %, +2.8 points") == ["52.1 %", "+2.8 points"]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    start, end = map(re.escape, claims.MARKS)
+    assert measured_numbers(re.sub(f"{start}.*?{end}", "", readme, flags=re.DOTALL)) == []
