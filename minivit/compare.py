@@ -9,6 +9,7 @@ import os
 import pickle
 import queue
 import signal
+import sys
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -241,9 +242,15 @@ def _work(packed, jobs, news):
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this one
     torch.set_num_threads(1)
     task = pickle.loads(packed)
+
+    def tell(arm, epoch):
+        if not multiprocessing.parent_process().is_alive():
+            sys.exit("the comparison is gone; this epoch is kept")  # killed, so it ended nobody
+        news.put((arm, epoch))
+
     for arm in iter(jobs.get, None):
         try:
-            news.put((arm, run_arm(arm, task, callback=lambda e, arm=arm: news.put((arm, e)))))
+            news.put((arm, run_arm(arm, task, callback=partial(tell, arm))))
         except Exception as error:
             news.put((arm, f"{type(error).__name__}: {error}"))
             return

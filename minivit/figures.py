@@ -65,6 +65,31 @@ def _add_band(figure, epochs, percent, arm):
     figure.add_trace(go.Scatter(x=around, y=edge, **fill, **hidden))
 
 
+def intervals(rows, *, title, source):
+    """Differences in percentage points with their 95 % intervals, one below the other, and zero.
+
+    rows: label → Summary of fractions (`evidence.contrast`). A mark is filled where the interval
+    leaves zero out. Raises ValueError for no rows.
+    """
+    if not rows:
+        raise ValueError("no differences were given; at least one is needed")
+    figure, words = go.Figure(), []
+    for label, (mean, _, n, low, high) in rows.items():
+        mean, low, high = 100 * mean, 100 * low, 100 * high
+        clear = low > 0 or high < 0
+        bar = {"type": "data", "array": [high - mean], "arrayminus": [mean - low], "width": 6}
+        mark = {"size": 11, "symbol": "circle" if clear else "circle-open", "line": {"width": 2}}
+        where = {"x": [mean], "y": [label], "mode": "markers", "showlegend": False}
+        colour = "#0072B2" if clear else "#5f5f5f"
+        figure.add_trace(go.Scatter(**where, error_x=bar, marker={**mark, "color": colour}))
+        words.append(f"{label} {mean:+.1f} from {low:+.1f} to {high:+.1f}, {n} seeds")
+    figure.add_vline(x=0, line={"width": 1, "color": "#222222"})
+    figure.update_xaxes(title="difference, percentage points")
+    figure.update_yaxes(autorange="reversed", automargin=True)
+    alt = f"Differences in percentage points with 95 % intervals: {'; '.join(words)}."
+    return _finish(figure, title, source, alt, height=170 + 42 * len(rows), below=76)
+
+
 def product_panels(products, *, title, source, limit=None):
     """Square matrices side by side on one colour range, zero in white, positive red, negative blue.
 

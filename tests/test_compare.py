@@ -133,6 +133,22 @@ def test_a_dying_process_is_a_sentence():
         module._hear(Silent(), [Dead()], {}, None)
 
 
+def test_a_process_whose_comparison_was_killed_ends_after_its_epoch(task, monkeypatch):
+    class Gone:
+        def is_alive(self):
+            return False
+
+    monkeypatch.setattr(module.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(module.torch, "set_num_threads", lambda _: None)
+    monkeypatch.setattr(module.multiprocessing, "parent_process", Gone)
+    jobs, news = module.queue.Queue(), module.queue.Queue()
+    for job in (arm("plain"), arm("mimetic"), None):
+        jobs.put(job)
+    with pytest.raises(SystemExit, match="this epoch is kept"):
+        module._work(module.pickle.dumps(task), jobs, news)
+    assert jobs.qsize() == 2 and module.checkpoint_path(arm("plain"), task).is_file()
+
+
 def test_names_and_numbers_that_make_no_sense(task):
     with pytest.raises(ValueError, match="'mimetc' is not one of plain"):
         arm("mimetc")

@@ -5,7 +5,16 @@ import re
 import numpy as np
 import pytest
 
-from minivit.figures import ARM_NAMES, alt_text, image_grid, page, product_panels, training_curves
+from minivit.figures import (
+    ARM_NAMES,
+    alt_text,
+    image_grid,
+    intervals,
+    page,
+    product_panels,
+    training_curves,
+)
+from minivit.records import summarise
 
 SOURCE = "synthetic stand-in · scale smoke · cpu"
 
@@ -30,6 +39,20 @@ def test_one_seed_has_no_band_and_says_so():
     assert len(figure.data) == 1 and "one seed" in caption(figure)
     with pytest.raises(ValueError, match="no curves"):
         training_curves({}, title="t", source=SOURCE)
+
+
+def test_intervals_show_what_summarise_gives_and_mark_those_that_leave_zero_out():
+    rows = {"clear": summarise([0.02, 0.03, 0.025]), "open": summarise([0.02, -0.03, 0.01])}
+    clear, unclear = intervals(rows, title="t", source=SOURCE).data
+    assert clear.x[0] == pytest.approx(2.5) and clear.marker.symbol == "circle"
+    low = clear.x[0] - clear.error_x.arrayminus[0]
+    high = clear.x[0] + clear.error_x.array[0]
+    assert (low, high) == pytest.approx((100 * rows["clear"].low, 100 * rows["clear"].high))
+    assert unclear.marker.symbol == "circle-open"
+    words = alt_text(intervals(rows, title="t", source=SOURCE))
+    assert "clear +2.5 from +1.3 to +3.7, 3 seeds" in words
+    with pytest.raises(ValueError, match="no differences"):
+        intervals({}, title="t", source=SOURCE)
 
 
 def test_arms_differ_in_colour_and_nearly_all_in_dash():
