@@ -177,9 +177,11 @@ Validation accuracy in percent after the last epoch, mean over seeds {seeds}
 def _levels(records, base, rate):
     runs = Runs(records, base)
     plain = runs("plain", rate=rate)
+    if not plain:
+        return ""
     same = all(len(set(rates("laptop", base, arm))) == 1 for arm in DEFAULT_ARMS)
-    if not plain or (same and rate == "plain"):
-        return ""  # the arms' own rates are plain's: the table above says it all
+    if same and rate == "plain":
+        return ""  # the arms' own rates are plain's: the other table says it all
     title = "each arm at its own best rate" if rate == "own" else "every arm at plain's best rate"
     lines = [
         f"## Base {base}, {title}",

@@ -13,7 +13,7 @@ import minivit
 from minivit.compare import DEFAULT_ARMS, Arm, compare, prepare
 from minivit.data import cifar10
 from minivit.init import BASES
-from minivit.protocol import FINAL_SEEDS, rates
+from minivit.protocol import FINAL_SEEDS, is_chosen, rates
 from minivit.recipes import LAPTOP
 from minivit.records import load_records
 
@@ -33,6 +33,12 @@ class Question:
     seeds: tuple = FINAL_SEEDS
     rates: str = "own"  # "own": each arm's best; "plain": plain's best on this base
 
+    def rate(self, base, arm):
+        """The learning rate of an arm; None where none was chosen yet."""
+        if not is_chosen("laptop", base):
+            return None
+        return rates("laptop", base, arm)[self.rates == "plain"]
+
     def runs(self):
         return [
             Arm(
@@ -40,7 +46,7 @@ class Question:
                 attention=arm,
                 seed=seed,
                 variant=variant,
-                learning_rate=rates("laptop", base, arm)[self.rates == "plain"],
+                learning_rate=self.rate(base, arm),
             )
             for seed in self.seeds
             for variant in self.variants
@@ -73,8 +79,8 @@ def main():
     if parser.parse_args().list:
         return print(progress(load_records()))
     task = prepare(LAPTOP, cifar10(), FOLDER, role="final")
-    arms = list(dict.fromkeys(arm for question in PLAN for arm in question.runs()))
-    compare(arms, task, progress=_say)
+    arms = dict.fromkeys(arm for question in PLAN for arm in question.runs())
+    compare([arm for arm in arms if arm.learning_rate is not None], task, progress=_say)
 
 
 def missing(question, records):

@@ -6,7 +6,7 @@ The numbers of README, CLAIMS.md, benchmarks/FINDINGS.md and the lessons all com
 from operator import attrgetter
 from typing import NamedTuple
 
-from minivit.protocol import rates
+from minivit.protocol import is_chosen, rates
 from minivit.records import Record, Summary, epochs_to, load_records, summarise
 
 
@@ -20,6 +20,8 @@ def final_runs(
     """
     if rate not in ("own", "plain"):
         raise ValueError(f"rate is {rate!r}; it must be 'own' or 'plain'")
+    if not is_chosen(scale, base):
+        return []
     wanted = rates(scale, base, attention)[rate == "plain"]
     where = (scale, base, attention, variant, "final", wanted)
     facts = attrgetter("scale", "base", "attention", "variant", "role", "learning_rate")

@@ -12,19 +12,27 @@ FINAL_SEEDS = (0, 1, 2, 3, 4)
 FIRST_TUNING_SEED = 100
 # scale → base → attention → the best of the grid for this arm, by `python -m benchmarks.rates`.
 # An arm that is not named was not tuned: it takes plain's rate or mimetic's.
-RATES = {}
+RATES = {"laptop": {}}
 
 
 def rates(scale, base, attention):
     """Returns (own, plain's): the learning rates at which this arm may be run as final.
 
-    A scale that has no entry in RATES was not tuned; there both are its recipe's.
+    A scale that has no entry in RATES is not tuned; there both are its recipe's. Raises ValueError
+    for a base on which the tuning of its scale is not done yet.
     """
-    chosen = RATES.get(scale, {}).get(base)
-    if chosen is None:
+    if scale not in RATES:
         rate = SCALES[scale].training.learning_rate
         return rate, rate
+    if not is_chosen(scale, base):
+        raise ValueError(f"{base}: no learning rate was chosen yet at scale {scale}")
+    chosen = RATES[scale][base]
     return chosen.get(attention, chosen["mimetic"]), chosen["plain"]
+
+
+def is_chosen(scale, base):
+    """Whether the learning rates of a scale are settled on this base."""
+    return scale not in RATES or base in RATES[scale]
 
 
 def check_role(role, recipe, arm):

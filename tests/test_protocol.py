@@ -8,7 +8,7 @@ import minivit.protocol as protocol
 from minivit.compare import Arm, compare, prepare
 from minivit.data import cifar10
 from minivit.protocol import check_role, rates
-from minivit.recipes import LAPTOP, SMOKE
+from minivit.recipes import FULL, LAPTOP, SMOKE
 
 TABLE = {"smoke": {"torch_default": {"plain": 1e-3, "mimetic": 3e-3}}}
 
@@ -27,8 +27,10 @@ def test_a_final_run_takes_the_rates_that_were_chosen():
     assert rates("smoke", "torch_default", "plain") == (1e-3, 1e-3)
     assert rates("smoke", "torch_default", "mimetic") == (3e-3, 1e-3)
     assert rates("smoke", "torch_default", "qk_only") == (3e-3, 1e-3)
-    untuned = SMOKE.training.learning_rate
-    assert rates("smoke", "vit_trunc_normal", "mimetic") == (untuned, untuned)
+    untuned = FULL.training.learning_rate
+    assert rates("full", "vit_trunc_normal", "mimetic") == (untuned, untuned)
+    with pytest.raises(ValueError, match="vit_trunc_normal: no learning rate was chosen yet"):
+        rates("smoke", "vit_trunc_normal", "mimetic")
     for rate in (1e-3, 3e-3):
         check_role("final", SMOKE, arm("mimetic", learning_rate=rate))
     check_role("final", SMOKE, arm("mimetic", variant="heads=4", learning_rate=3e-3))
