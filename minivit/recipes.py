@@ -43,7 +43,7 @@ _tiny = ViTConfig(dim=192, depth=12, heads=3, positions="sincos_learned")
 
 _seconds = TrainConfig(epochs=2, batch_size=50, warmup_epochs=0.5)
 # Chosen by `python -m benchmarks.recipe_search`, before any final run.
-_laptop = TrainConfig(epochs=6, batch_size=16, warmup_epochs=1.0, augment=Augment(crop=0))
+_laptop = TrainConfig(epochs=6, batch_size=32, warmup_epochs=1.0, augment=Augment(crop=0))
 _colab = TrainConfig(epochs=16, batch_size=256, warmup_epochs=2.0, clip_norm=1.0)
 _strong = Augment(cutout=8, mixup=0.2)
 _full = TrainConfig(epochs=100, batch_size=512, clip_norm=1.0, augment=_strong)
