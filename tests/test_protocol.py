@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 import minivit.protocol as protocol
+from benchmarks.again import largest_difference, run_again
 from minivit.compare import Arm, compare, prepare
 from minivit.data import cifar10
 from minivit.protocol import check_role, rates
@@ -71,3 +72,18 @@ def test_compare_refuses_before_anything_is_trained(tmp_path):
     assert not list(tmp_path.rglob("*"))
     with pytest.raises(ValueError, match="role is 'finale'"):
         prepare(SMOKE, data, tmp_path, role="finale")
+
+
+def test_a_run_made_again_gives_the_same_history_and_a_changed_record_does_not(tmp_path):
+    data = cifar10(source="synthetic")
+    chosen = arm("mimetic", variant="heads=4", learning_rate=3e-3)
+    (record,) = compare([chosen], prepare(SMOKE, data, tmp_path / "a", role="final"), processes=1)
+    again = run_again(record, prepare(SMOKE, data, tmp_path / "b", role="final"))
+    assert largest_difference(record, again) == 0
+    epochs = [dict(epoch) for epoch in record.epochs]
+    epochs[0]["train_loss"] += 1e-6
+    assert largest_difference(replace(record, epochs=epochs), again) == pytest.approx(1e-6)
+    assert largest_difference(replace(record, final_accuracy=0.0), again) > 0
+    other = replace(record, data=record.data | {"digest": "another"})
+    with pytest.raises(ValueError, match="others than those here"):
+        run_again(other, prepare(SMOKE, data, tmp_path / "c", role="final"))

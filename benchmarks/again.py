@@ -1,0 +1,63 @@
+"""Runs a final record again and compares: the same losses and accuracies, or not.
+
+`python -m benchmarks.again` picks one at random; `--record NAME` takes that file of
+minivit/records. On the same machine and torch the histories should agree bit for bit; another
+processor may round differently, so the largest difference is printed too. Exit status 1 says that
+they differ.
+"""
+
+import argparse
+import random
+import sys
+import tempfile
+
+import torch
+
+from minivit.compare import Arm, prepare, run_arm
+from minivit.data import cifar10
+from minivit.recipes import SCALES
+from minivit.records import load_records
+
+KEYS = ("train_loss", "validation_loss", "validation_accuracy")
+
+
+def main():
+    parser = argparse.ArgumentParser(description="run one final record again")
+    parser.add_argument("--record", help="its file name (default: one at random)")
+    name = parser.parse_args().record
+    records = {record.filename: record for record in load_records()}
+    if not records or (name and name not in records):
+        raise SystemExit(f"no record {name or ''} in minivit/records ({len(records)} files)")
+    record = records[name or random.choice(sorted(records))]
+    print(f"{record.filename}: {len(record.epochs)} epochs, made with torch "
+          f"{record.versions['torch']} on {record.device}")  # fmt: skip
+    torch.set_num_threads(1)  # as in the processes of a comparison
+    with tempfile.TemporaryDirectory() as folder:
+        again = run_again(record, prepare(SCALES[record.scale], cifar10(), folder, role="final"))
+    difference = largest_difference(record, again)
+    print(f"largest difference of a loss or accuracy: {difference:g}")
+    sys.exit(int(difference > 0))
+
+
+def run_again(record, task):
+    """A new record of the same arm on the task's images. ValueError where the images differ."""
+    if record.data["digest"] != task.data["digest"]:
+        raise ValueError(f"the record's images are {record.data['name']}, others than those here")
+    arm = Arm(
+        base=record.base,
+        attention=record.attention,
+        seed=record.seed,
+        variant=record.variant,
+        learning_rate=record.learning_rate,
+    )
+    return run_arm(arm, task, device="cpu" if record.device.startswith("cpu") else None)
+
+
+def largest_difference(a, b):
+    """Of any number of two records that training decides, epoch by epoch, and the test accuracy."""
+    pairs = [(x[key], y[key]) for x, y in zip(a.epochs, b.epochs, strict=True) for key in KEYS]
+    return max(abs(x - y) for x, y in [*pairs, (a.final_accuracy, b.final_accuracy)])
+
+
+if __name__ == "__main__":
+    main()
