@@ -20,7 +20,8 @@ MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what AdamW remembers of each para
 class Checkpoint:
     """The file at `path` for one `run` on these sets.
 
-    run: has model, optimizer, scaler (which are written and read back), config, seed and device.
+    run: has model, optimizer, scaler (which are written and read back), config, seed, device
+    and ranks.
     """
 
     def __init__(self, path, run, train_set, eval_set):
@@ -35,7 +36,9 @@ class Checkpoint:
 
         Raises ValueError where the file is damaged or of another run.
         """
-        if self.path.exists():
+        there = self.path.exists()
+        self.run.ranks.wait()  # all have looked before one may write
+        if there:
             tensors, metadata = self._read()
             other = self._differences(tensors, metadata)
             if not other:
@@ -50,7 +53,12 @@ class Checkpoint:
         return []
 
     def save(self, epochs):
-        """Writes everything: whole, or not at all."""
+        """Writes everything: whole, or not at all. Of several ranks the first writes."""
+        if self.run.ranks.is_first:
+            self._write(epochs)
+        self.run.ranks.wait()
+
+    def _write(self, epochs):
         tensors = {f"model/{name}": value for name, value in self.run.model.state_dict().items()}
         for index, state in self.run.optimizer.state_dict()["state"].items():
             tensors |= {f"{moment}/{self.trained[index]}": state[moment] for moment in MOMENTS}

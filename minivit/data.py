@@ -185,13 +185,14 @@ def normalize(
 
 
 def epoch_batches(
-    image_set, batch_size, *, seed, epoch, augment, device
+    image_set, batch_size, *, seed, epoch, augment, device, share=None
 ) -> Iterator[tuple[Float[Tensor, "batch 3 height width"], Float[Tensor, "batch class_"]]]:
     """One epoch: (normalised augmented images, label probabilities), the ragged last batch dropped.
 
     All is drawn before the first batch, on the CPU, from (seed, epoch): each image's augmentation
     depends neither on the device nor on the batch size (but for its partner in mixup), and nothing
-    waits for the device later. Move the set to `device` beforehand, or each call does.
+    waits for the device later. Move the set to `device` beforehand, or each call does. share: the
+    slice of every batch to give, when several processes share it; None is all of it.
     """
     n, size = len(image_set), image_set.images.shape[2:]
     if not 1 <= batch_size <= n:
@@ -201,7 +202,8 @@ def epoch_batches(
     order = torch.randperm(n, generator=stream(seed, "order", epoch))
     draws = _draw(n, size, augment, stream(seed, "augmentation", epoch))
     plan = [tensor.to(device) for tensor in (order, *draws)]
-    return _batches(image_set.to(device), batch_size, augment, *plan)
+    share = share or slice(0, batch_size)
+    return _batches(image_set.to(device), batch_size, augment, share, *plan)
 
 
 def eval_batches(
@@ -227,19 +229,31 @@ def _draw(n, size, augment, generator):
     return numbers, torch.from_numpy(shares).float()
 
 
-def _batches(image_set, batch_size, augment, order, numbers, shares):
-    one_hot = torch.eye(len(image_set.classes), device=order.device)
+def _batches(image_set, batch_size, augment, share, order, numbers, shares):
+    first, end = share.start, share.stop
     for start in range(0, len(order) - batch_size + 1, batch_size):
-        part = slice(start, start + batch_size)
-        index, (flip, row, column, *centre) = order[part], numbers[part].unbind(1)
-        images = _window(image_set.images[index], flip, row, column, augment.crop)
-        images = normalize(images, image_set.mean, image_set.std)
-        targets = one_hot[image_set.labels[index]]
-        if augment.cutout:
-            images.masked_fill_(_square(images, *centre, augment.cutout), 0.0)
+        own = slice(start + first, start + end)
+        images, targets = _augmented(image_set, augment, order[own], numbers[own])
         if augment.mixup:
-            images, targets = _mix(images, shares[part]), _mix(targets, shares[part])
+            # An image's partner stands as far from the end of the batch as it from the beginning.
+            others = slice(start + batch_size - end, start + batch_size - first)
+            partners = images, targets
+            if others != own:
+                partners = _augmented(image_set, augment, order[others], numbers[others])
+            images = _mix(images, partners[0].flip(0), shares[own])
+            targets = _mix(targets, partners[1].flip(0), shares[own])
         yield images, targets
+
+
+def _augmented(image_set, augment, index, numbers):
+    """The images at `index`, changed as their rows of `numbers` say, and their one-hot labels."""
+    flip, row, column, *centre = numbers.unbind(1)
+    images = _window(image_set.images[index], flip, row, column, augment.crop)
+    images = normalize(images, image_set.mean, image_set.std)
+    if augment.cutout:
+        images.masked_fill_(_square(images, *centre, augment.cutout), 0.0)
+    one_hot = torch.eye(len(image_set.classes), device=index.device)
+    return images, one_hot[image_set.labels[index]]
 
 
 def _window(images, flip, row, column, border):
@@ -266,6 +280,6 @@ def _square(images, row, column, side):
     return near(row, height)[:, None, :, None] & near(column, width)[:, None, None, :]
 
 
-def _mix(values, shares):
+def _mix(values, partners, shares):
     shares = shares.view(-1, *[1] * (values.dim() - 1))
-    return shares * values + (1 - shares) * values.flip(0)
+    return shares * values + (1 - shares) * partners

@@ -4,6 +4,7 @@ Read from top to bottom: the configuration, what comes back, `train` and `evalua
 Images lie on the device as uint8 and are augmented there; within an epoch nothing waits for it.
 """
 
+import itertools
 import math
 from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
@@ -13,9 +14,11 @@ import torch.nn.functional as F
 
 from minivit.checkpoint import Checkpoint
 from minivit.data import Augment, epoch_batches, eval_batches
+from minivit.ranks import Ranks, join, local_device
 from minivit.runtime import Precision, Stopwatch, pick_device, pick_precision
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+EVAL_BATCH = 500  # images at a time, without gradients
 NEVER_DECAYED = ("pos_embed", "cls_token", "pos_embedding", "class_token")  # timm's, torchvision's
 
 
@@ -106,22 +109,27 @@ def train(
     checkpoint: a path, written before the first epoch and after each. Found there, the same run
     goes on, with the same history but for `seconds`: on a CPU bit for bit, given the same torch and
     threads. Ctrl-C puts the model back to the checkpoint and says so in a note on the exception.
-    Raises ValueError for sets that do not fit the model and for a checkpoint that is damaged or of
-    another run, RuntimeError for a loss that is not finite.
+    Under `torchrun` the ranks share each batch (`ranks.py`): the same run up to rounding, in which
+    the first rank alone writes and calls back; any number of ranks may go on with a checkpoint.
+    Raises ValueError for sets that do not fit the model, a batch that the ranks do not divide, and
+    a checkpoint that is damaged or of another run, RuntimeError for a loss that is not finite.
     """
     for image_set in (train_set, eval_set):
         _check_fits(model.config, image_set)
-    device = pick_device(device)
-    run = _Run(model.to(device), config, seed, device)
+    device = pick_device(local_device() if device is None else device)
+    ranks = join(device)
+    ranks.share(config.batch_size)
+    run = _Run(model.to(device), config, seed, device, ranks)
     file = None if checkpoint is None else Checkpoint(checkpoint, run, train_set, eval_set)
     run.epochs = [EpochRecord(**epoch) for epoch in file.open()] if file else []
+    run.forward = ranks.wrap(model)
     train_set, eval_set = train_set.to(device), eval_set and eval_set.to(device)
     try:
         while len(run.epochs) < config.epochs:
             run.epochs.append(_train_epoch(run, train_set, eval_set))
             if file:
                 file.save([asdict(epoch) for epoch in run.epochs])
-            if callback:
+            if callback and ranks.is_first:
                 callback(run.epochs[-1])
     except KeyboardInterrupt as interrupt:
         nothing = "training stopped; it had no checkpoint, so nothing was kept"
@@ -133,23 +141,30 @@ def train(
 
 
 @torch.no_grad()
-def evaluate(model, image_set, *, batch_size=500, device=None, precision="auto"):
+def evaluate(model, image_set, *, batch_size=EVAL_BATCH, device=None, precision="auto"):
     """Returns the Evaluation of `model` on every image, by default where the model lies.
 
     precision: as in TrainConfig. The model's train or eval mode is restored.
     """
     _check_fits(model.config, image_set)
     device = next(model.parameters()).device if device is None else pick_device(device)
+    return _evaluate(model.to(device), image_set, batch_size, device, precision, Ranks())
+
+
+def _evaluate(model, image_set, batch_size, device, precision, ranks):
+    """As `evaluate`, each rank on a part of the images."""
     autocast, was_training = pick_precision(device, precision).autocast, model.training
-    model.to(device).eval()
+    model.eval()
     loss, right = torch.zeros((), device=device), torch.zeros((), device=device, dtype=torch.int64)
-    for images, labels in eval_batches(image_set, batch_size, device):
+    batches = eval_batches(image_set, batch_size, device)
+    for images, labels in itertools.islice(batches, ranks.rank, None, ranks.world):
         with autocast(device):
             logits = model(images)
         loss += F.cross_entropy(logits.float(), labels, reduction="sum")
         right += (logits.argmax(dim=1) == labels).sum()
     model.train(was_training)
-    return Evaluation(loss.item() / len(image_set), right.item() / len(image_set), len(image_set))
+    loss, right, n = ranks.sum(loss).item(), ranks.sum(right).item(), len(image_set)
+    return Evaluation(loss / n, right / n, n)
 
 
 def warmup_cosine(step: int, steps: int, warmup: int) -> float:
@@ -184,8 +199,9 @@ def decay_groups(model, weight_decay):
 class _Run:
     """What a training holds while it runs."""
 
-    def __init__(self, model, config, seed, device):
+    def __init__(self, model, config, seed, device, ranks):
         self.model, self.config, self.seed, self.device = model, config, seed, device
+        self.ranks = ranks
         self.precision = pick_precision(device, config.precision)
         # Fused is three times as fast on a CPU too, and spares a scaled step on CUDA a host sync.
         groups = decay_groups(model, config.weight_decay)
@@ -201,15 +217,19 @@ def _train_epoch(run, train_set, eval_set):
     steps = len(train_set) // config.batch_size
     warmup = int(config.warmup_epochs * steps)
     order = {"seed": run.seed, "epoch": epoch, "augment": config.augment, "device": run.device}
+    order["share"] = run.ranks.share(config.batch_size)
     total = torch.zeros((), device=run.device)
     run.model.train()
     batches = epoch_batches(train_set, config.batch_size, **order)
     for step, (images, targets) in enumerate(batches, start=(epoch - 1) * steps):
         rate = config.learning_rate * warmup_cosine(step, config.epochs * steps, warmup)
         total += _train_step(run, images, targets, rate)
-    loss, validation_loss, accuracy = total.item() / steps, None, None
+    loss = run.ranks.sum(total).item() / (steps * run.ranks.world)
+    validation_loss, accuracy = None, None
     if eval_set is not None:
-        validation_loss, accuracy, _ = evaluate(run.model, eval_set, precision=config.precision)
+        validation_loss, accuracy, _ = _evaluate(
+            run.model, eval_set, EVAL_BATCH, run.device, config.precision, run.ranks
+        )
     if not math.isfinite(loss) or not math.isfinite(validation_loss or 0):
         raise RuntimeError(
             f"the loss became {loss} (validation: {validation_loss}) in epoch {epoch}; lower the "
@@ -223,7 +243,7 @@ def _train_step(run, images, targets, rate):
     for group in run.optimizer.param_groups:
         group["lr"] = rate
     with run.precision.autocast(run.device):
-        logits = run.model(images)
+        logits = run.forward(images)
     loss = F.cross_entropy(logits.float(), targets, label_smoothing=run.config.label_smoothing)
     run.optimizer.zero_grad(set_to_none=True)
     run.scaler.scale(loss).backward()

@@ -1,0 +1,73 @@
+"""Several processes that train one model together, as `torchrun` starts them.
+
+Every rank draws the order and the augmentation of the whole batch, from the same streams, and
+computes its own part; gradients are averaged by PyTorch's DistributedDataParallel. So a run with
+any number of ranks is the same run, up to rounding.
+"""
+
+import atexit
+import os
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process's number, counted from 0, among the `world` that train together."""
+
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def is_first(self):
+        """Whether this process writes files and tells of progress: one does, for all."""
+        return self.rank == 0
+
+    def share(self, batch_size):
+        """The part of a batch that is this rank's, as a slice; ValueError where it can't be cut."""
+        if batch_size % self.world:
+            raise ValueError(f"batch_size {batch_size} is not divisible by {self.world} ranks")
+        own = batch_size // self.world
+        return slice(self.rank * own, (self.rank + 1) * own)
+
+    def sum(self, tensor):
+        """The sum of the tensor over all ranks, on each of them; in place."""
+        if self.world > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def wait(self):
+        """Waits until every rank has come here."""
+        if self.world > 1:
+            dist.barrier()
+
+    def wrap(self, model):
+        """What to call for a forward pass whose gradients are averaged over the ranks."""
+        if self.world == 1:
+            return model
+        device = next(model.parameters()).device
+        return DistributedDataParallel(
+            model, device_ids=[device] if device.type == "cuda" else None
+        )
+
+
+def join(device):
+    """Returns this process's Ranks; under torchrun it joins the others, once, over gloo or nccl."""
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1 and not (
+        dist.is_available() and dist.is_initialized()
+    ):
+        return Ranks()
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        atexit.register(dist.destroy_process_group)
+    return Ranks(dist.get_rank(), dist.get_world_size())
+
+
+def local_device():
+    """The GPU that torchrun gives this process, or None outside of it."""
+    if "LOCAL_RANK" not in os.environ or not torch.cuda.is_available():
+        return None
+    return torch.device("cuda", int(os.environ["LOCAL_RANK"]))

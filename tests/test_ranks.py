@@ -1,0 +1,73 @@
+"""Several ranks train the same run as one process, and a rank that dies ends all."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from ranks_training import run, train_module
+
+from minivit.data import Augment, cifar10, epoch_batches
+from minivit.ranks import Ranks
+from minivit.storage import read_tensors
+
+SCRIPT = Path(__file__).parent / "ranks_training.py"
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def torchrun(*words, ranks=2):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", str(ranks), SCRIPT, *words]
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=600)
+
+
+def test_two_ranks_take_the_steps_of_one_in_float64(tmp_path, monkeypatch):
+    monkeypatch.setattr(train_module, "epoch_batches", train_module.epoch_batches)  # put back later
+    losses, weights = run("float64")
+    done = torchrun(tmp_path / "two", "float64")
+    assert done.returncode == 0, done.stderr
+    there, metadata = read_tensors(tmp_path / "two")
+    assert metadata["losses"] == pytest.approx(losses, abs=1e-6)  # summed in float32
+    for name, weight in weights.items():
+        torch.testing.assert_close(there[name], weight, atol=1e-10, rtol=0)
+
+
+def test_two_ranks_have_the_losses_of_one_and_either_goes_on_from_the_other(tmp_path):
+    losses, _ = run("float32")
+    done = torchrun(tmp_path / "two", "float32", tmp_path / "checkpoint", "die")
+    assert done.returncode != 0 and not (tmp_path / "two").exists()
+    assert "exitcode  : 7" in done.stderr.replace("exitcode:", "exitcode  :"), done.stderr
+    _, metadata = read_tensors(tmp_path / "checkpoint")
+    assert [epoch["epoch"] for epoch in metadata["epochs"]] == [1]
+    assert metadata["epochs"][0]["train_loss"] == pytest.approx(losses[0], abs=1e-5)
+    # Two ranks began it, one goes on.
+    again, _ = run("float32", checkpoint=tmp_path / "checkpoint")
+    assert again == pytest.approx(losses, abs=1e-4)
+
+
+def batches(share, augment):
+    images = cifar10(source="synthetic")[0].subset(60, seed=0)
+    options = {"seed": 1, "epoch": 2, "augment": augment, "device": "cpu"}
+    return list(epoch_batches(images, 12, share=share, **options))
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_the_shares_of_a_batch_put_together_are_the_batch(world):
+    augment = Augment(crop=2, cutout=4, mixup=0.5)
+    parts = [batches(Ranks(rank, world).share(12), augment) for rank in range(world)]
+    for whole, *own in zip(batches(None, augment), *parts, strict=True):
+        for whole_part, own_parts in zip(whole, zip(*own, strict=True), strict=True):
+            assert torch.equal(torch.cat(own_parts), whole_part)
+
+
+def test_a_batch_that_the_ranks_do_not_divide():
+    with pytest.raises(ValueError, match="batch_size 20 is not divisible by 3 ranks"):
+        Ranks(0, 3).share(20)
