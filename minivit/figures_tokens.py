@@ -30,7 +30,7 @@ def pictures(images, *, title, source, patch_size=None, names=()):
     figure.update_xaxes(**hidden)
     figure.update_yaxes(**hidden)
     cut = f", cut into patches of {patch_size} × {patch_size} pixels" if patch_size else ""
-    what = "; ".join(filter(None, images)) or "one picture"
+    what = "; ".join(filter(None, images)).replace("<br>", ", ") or "one picture"
     alt = f"{len(images)} picture{'s' * (len(images) > 1)}{cut}: {what}."
     if names:
         alt += f" The patches, row by row: {', '.join(names)}."
@@ -83,7 +83,10 @@ def heat_panels(panels, *, title, source, names=None, limits=None, x="", y=""):
 def _heat_in_words(array, names):
     if names:
         most = [np.flatnonzero(row > row.max() - 5e-3) for row in array]
-        where = [" and ".join(names[column] for column in columns) for columns in most]
+        where = [
+            "everything" if len(columns) == len(names) else " and ".join(names[c] for c in columns)
+            for columns in most
+        ]
         rows = zip(names, array.max(1), where, strict=True)
         return f"{', '.join(f'{name} {top:.2f} on {columns}' for name, top, columns in rows)}."
     row, column = np.unravel_index(array.argmax(), array.shape)

@@ -52,7 +52,9 @@ def test_heat_panels_share_a_range_and_say_where_each_row_is_largest():
     assert figure.layout.coloraxis.cmax == pytest.approx(0.6)
     assert figure.layout.yaxis.autorange == figure.layout.yaxis2.autorange == "reversed"
     assert "one: a 0.60 on a, b 0.60 on b, c 0.60 on c." in alt_text(figure)
-    assert "two: a 0.33 on a and b and c, " in alt_text(figure)
+    assert "two: a 0.33 on everything, " in alt_text(figure)
+    pair = heat_panels({"one": [[0, 2, 2], [1, 0, 0], [0, 0, 3]]}, **options)
+    assert "a 2.00 on b and c, b 1.00 on a, c 3.00 on c." in alt_text(pair)
 
 
 def test_heat_panels_without_names():
