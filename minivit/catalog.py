@@ -10,6 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from torch import Tensor
 
 from minivit.archives import cache_dir
 from minivit.model import VIT_BASE, VIT_TINY, ViTConfig
@@ -25,6 +28,22 @@ class Preprocessing:
     crop: int = 224
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    def __call__(
+        self, images: UInt8[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch 3 crop crop"]:
+        """What the model was trained to be given, from images of any one size."""
+        # Rounded as torchvision's transforms round.
+        size = [self.resize * side // min(images.shape[2:]) for side in images.shape[2:]]
+        pixels = images.float() / 255
+        pixels = F.interpolate(pixels, size, mode=self.interpolation, antialias=True)
+        top, left = (round((side - self.crop) / 2) for side in size)
+        pixels = pixels[:, :, top : top + self.crop, left : left + self.crop].clamp(0, 1)
+        mean, std = (
+            torch.tensor(each, device=pixels.device)[:, None, None]
+            for each in (self.mean, self.std)
+        )
+        return (pixels - mean) / std
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +129,8 @@ CATALOG = {entry.name: entry for entry in _ENTRIES}
 def find(entry):
     """Returns (path, source) of the entry's file: $MINIVIT_DATA, the cache, or else the network.
 
-    Raises ValueError for a file of another digest, or where nothing can be had.
+    Where $MINIVIT_SOURCE is "synthetic" the network is not asked. Raises ValueError for a file of
+    another digest, or where nothing can be had.
     """
     given = Path(os.environ.get("MINIVIT_DATA") or ".").expanduser() / entry.file
     if os.environ.get("MINIVIT_DATA") and given.is_file():
@@ -145,6 +165,8 @@ def check_digest(path, entry):
 
 def _fetch(entry, target):
     try:
+        if os.environ.get("MINIVIT_SOURCE") == "synthetic":
+            raise OSError("MINIVIT_SOURCE is synthetic")
         if entry.hub:
             from huggingface_hub import hf_hub_download
 

@@ -12,10 +12,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from minivit.bases import vit_trunc_normal_
 from minivit.catalog import CATALOG, Checkpoint, find, known_by_digest
 from minivit.circuits import AttentionWeights
 from minivit.layouts import GPT2, config_from_shapes, convert, gpt2_attention, layout_of
 from minivit.model import ViT, ViTConfig
+from minivit.runtime import stream
 from minivit.storage import DIGEST_KEY, read_safetensors, read_tensors
 
 # What minivit writes about a file: by save_model, and while a training runs.
@@ -44,6 +46,27 @@ def load_pretrained(name_or_path: str | Path, *, heads: int | None = None) -> Vi
     and for a file that is damaged, not the entry's, or not strictly such a ViT.
     """
     return vit_of(open_checkpoint(name_or_path), heads)
+
+
+def load_or_untrained(name: str) -> tuple[ViT, str]:
+    """(model, what it is): `load_pretrained(name)`, or a stand-in where the file can't be had.
+
+    The stand-in has the same shape and preprocessing, and weights as timm starts them
+    (`vit_trunc_normal_`, seed 0); the sentence then begins with "UNTRAINED" and says why. For
+    lessons, whose pictures must say what they show. Raises ValueError for a name not in CATALOG.
+    """
+    entry = CATALOG.get(name)
+    if entry is None or entry.config is None:
+        known = [each.name for each in CATALOG.values() if each.config]
+        raise ValueError(f"{name!r} is no ViT of the catalogue; it must be one of {known}")
+    try:
+        file = open_checkpoint(name)
+    except ValueError as error:
+        with torch.random.fork_rng(devices=[]):
+            model = vit_trunc_normal_(ViT(entry.config), generator=stream(0, "weights"))
+        model.preprocessing = entry.preprocessing
+        return model.eval(), f"UNTRAINED stand-in of the same shape, because {error}"
+    return vit_of(file), f"{name}: {file.source}"
 
 
 def read_attention(name_or_path: str | Path, *, heads: int | None = None) -> AttentionWeights:

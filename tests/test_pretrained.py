@@ -21,7 +21,12 @@ from minivit.catalog import CATALOG
 from minivit.circuits import AttentionWeights, diagonal_stats, ov, qk
 from minivit.layouts import convert
 from minivit.model import VIT_BASE, ViT, ViTConfig, save_model
-from minivit.pretrained import load_pretrained, open_checkpoint, read_attention
+from minivit.pretrained import (
+    load_or_untrained,
+    load_pretrained,
+    open_checkpoint,
+    read_attention,
+)
 from minivit.storage import read_tensors, write_tensors
 
 SIZES = [(48, 3, 2, 16, 8), (64, 4, 3, 32, 4), (32, 1, 1, 24, 8)]  # dim, heads, depth, image, patch
@@ -362,6 +367,63 @@ def test_the_hub_is_asked_for_the_right_file(nowhere, monkeypatch, tmp_path):
     assert torch.equal(loaded.head.weight, model.head.weight)
     assert loaded.preprocessing.mean == (0.5, 0.5, 0.5)
     assert open_checkpoint("vit_tiny_patch16_224").source.startswith("huggingface.co/timm/")
+
+
+@pytest.mark.parametrize("name", ["deit_tiny_patch16_224", "vit_b_16"])
+@pytest.mark.parametrize("height, width", [(32, 32), (300, 261), (224, 501)])
+def test_preprocessing_is_torchvisions(name, height, width):
+    from torchvision.transforms import InterpolationMode, v2
+
+    ours = CATALOG[name].preprocessing
+    modes = {"bicubic": InterpolationMode.BICUBIC, "bilinear": InterpolationMode.BILINEAR}
+    steps = [v2.ToDtype(torch.float32, scale=True)]
+    steps += [v2.Resize(ours.resize, interpolation=modes[ours.interpolation], antialias=True)]
+    steps += [v2.CenterCrop(ours.crop), v2.Lambda(lambda x: x.clamp(0, 1))]
+    theirs = v2.Compose([*steps, v2.Normalize(ours.mean, ours.std)])
+    images = torch.randint(0, 256, (2, 3, height, width), dtype=torch.uint8)
+    found, expected = ours(images), theirs(images)
+    assert found.shape == (2, 3, 224, 224)
+    assert torch.allclose(found, expected, atol=1e-4)
+
+
+def test_load_or_untrained_says_which(nowhere, monkeypatch, tmp_path):
+    entry = replace(CATALOG["deit_tiny_patch16_224"], digest=None)
+    entry = replace(entry, config=tiny_vit("minivit").config)
+    monkeypatch.setitem(CATALOG, "deit_tiny_patch16_224", entry)
+    before = torch.random.get_rng_state()
+    stand_in, what = load_or_untrained("deit_tiny_patch16_224")
+    again, _ = load_or_untrained("deit_tiny_patch16_224")
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert what.startswith("UNTRAINED") and "Network is unreachable" in what
+    assert stand_in.preprocessing == entry.preprocessing and not stand_in.training
+    assert torch.equal(stand_in.head.weight, again.head.weight)
+    assert 0.015 < stand_in.blocks[1].attn.qkv.weight.std() < 0.025
+
+    trained = shaken(tiny_vit("minivit"))
+    saved(trained.state_dict(), tmp_path / entry.file)
+    monkeypatch.setenv("MINIVIT_DATA", str(tmp_path))
+    model, what = load_or_untrained("deit_tiny_patch16_224")
+    assert torch.equal(model.head.weight, trained.head.weight)
+    assert "UNTRAINED" not in what and entry.source in what
+    (tmp_path / entry.file).write_bytes(b"x")
+    assert load_or_untrained("deit_tiny_patch16_224")[1].startswith("UNTRAINED")
+
+
+@pytest.mark.parametrize("name", ["gpt2", "deit_small"])
+def test_load_or_untrained_takes_names_of_vits_only(name):
+    with pytest.raises(ValueError, match=rf"{name}.* one of .*'deit_tiny_patch16_224'"):
+        load_or_untrained(name)
+
+
+def test_where_the_source_is_synthetic_the_network_is_not_asked(monkeypatch):
+    monkeypatch.delenv("MINIVIT_DATA", raising=False)
+    monkeypatch.setenv("MINIVIT_SOURCE", "synthetic")
+    asked = type("hub", (), {"hf_hub_download": lambda *_: pytest.fail("asked the network")})
+    monkeypatch.setitem(sys.modules, "huggingface_hub", asked)
+    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *_: pytest.fail("asked"))
+    for name in CATALOG:
+        with pytest.raises(ValueError, match="MINIVIT_SOURCE is synthetic"):
+            read_attention(name)
 
 
 # GPT-2.

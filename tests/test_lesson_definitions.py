@@ -1,0 +1,248 @@
+"""What the lessons write in their cells, tested off the values that the cells use.
+
+A lesson's definitions are taken from the notebook itself, so that what a learner reads is tested.
+"""
+
+import ast
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from models import tiny_vit
+from torch import nn
+
+import minivit
+from minivit import ViTConfig, cifar10, train
+from minivit.circuits import split_heads
+from minivit.model import POOLS, POSITIONS, sincos_positions
+from minivit.recipes import SMOKE
+from minivit.train import decay_groups
+
+LESSONS = Path(__file__).resolve().parents[1] / "lessons"
+
+
+def definitions(lesson):
+    """The imports, functions and classes of a lesson, and nothing else of it, as a namespace."""
+    namespace = {"__name__": f"lesson_{lesson}"}
+    for node in statements(lesson):
+        if isinstance(node, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef):
+            exec(compile(ast.Module([node], []), lesson, "exec"), namespace)
+    return SimpleNamespace(**namespace)
+
+
+def statements(lesson):
+    """The statements of all code cells, without IPython's own lines (%magic, !command)."""
+    notebook = json.loads((LESSONS / f"{lesson}.ipynb").read_text(encoding="utf-8"))
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            lines = "".join(cell["source"]).splitlines()
+            yield from ast.parse("\n".join(x for x in lines if not re.match(r"\s*[%!]", x))).body
+
+
+def written(lesson):
+    """Names of the functions and classes that a lesson defines."""
+    return [n.name for n in statements(lesson) if isinstance(n, ast.FunctionDef | ast.ClassDef)]
+
+
+@pytest.mark.parametrize("lesson", sorted(path.stem for path in LESSONS.glob("*.ipynb")))
+def test_every_definition_of_a_lesson_is_used_here(lesson):
+    """A definition needs a test: this file must read it from a variable named lesson_01a, say."""
+    own = ast.walk(ast.parse(Path(__file__).read_text(encoding="utf-8")))
+    used = {ast.unparse(node) for node in own if isinstance(node, ast.Attribute)}
+    assert {f"lesson_{lesson.split('_')[0]}.{name}" for name in written(lesson)} <= used
+
+
+def numbers(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def weights(dim=10, heads=3, k=4):
+    """W_Q, W_K, W_V, W_O for attention written as a function; heads · k need not be dim."""
+    shapes = {"W_Q": (dim, k), "W_K": (dim, k), "W_V": (dim, k), "W_O": (k, dim)}
+    return {name: numbers(heads, *s, seed=i) for i, (name, s) in enumerate(shapes.items())}
+
+
+def by_torch(x, heads, module):
+    """What nn.MultiheadAttention computes from the weights of an Attention; x (batch, …)."""
+    theirs = nn.MultiheadAttention(x.shape[-1], heads, batch_first=True)
+    with torch.no_grad():
+        theirs.in_proj_weight.copy_(module.qkv.weight)
+        theirs.in_proj_bias.copy_(0 if module.qkv.bias is None else module.qkv.bias)
+        theirs.out_proj.weight.copy_(module.proj.weight)
+        theirs.out_proj.bias.copy_(module.proj.bias)
+    return theirs(x, x, x, average_attn_weights=False)  # (batch, token, dim), (batch, head, …)
+
+
+# Lesson 01a.
+
+
+@pytest.fixture(scope="module")
+def lesson_01a():
+    return definitions("01a_patches_and_attention")
+
+
+@pytest.mark.parametrize("shape, p", [((2, 3, 12, 6), 3), ((1, 1, 4, 20), 2), ((3, 2, 5, 5), 1)])
+def test_01a_patches(lesson_01a, shape, p):
+    images = numbers(*shape)
+    unfolded = F.unfold(images, p, stride=p).transpose(1, 2)  # the oracle: im2col
+    assert torch.equal(lesson_01a.patchify(images, p), unfolded)
+    assert torch.equal(lesson_01a.patches_loop(images[0], p), unfolded[0])
+
+
+@pytest.mark.parametrize("dim, heads, k", [(10, 3, 4), (6, 1, 6), (5, 4, 2)])
+def test_01a_attention_three_times_and_its_map(lesson_01a, dim, heads, k):
+    given, x = weights(dim, heads, k), numbers(2, 7, dim, seed=9)
+    expected, maps = torch.zeros_like(x), []
+    for q, key, v, o in zip(*given.values(), strict=True):
+        logits = torch.einsum("bid,dk,ek,bje->bij", x, q, key, x) / k**0.5
+        maps.append(logits.exp() / logits.exp().sum(-1, keepdim=True))
+        expected += maps[-1] @ x @ v @ o
+    for attention in (lesson_01a.attention_batched, lesson_01a.attention_sdpa):
+        assert torch.allclose(attention(x, **given), expected, rtol=1e-4, atol=1e-3)
+    assert torch.allclose(lesson_01a.attention_loop(x[1], **given), expected[1], atol=1e-3)
+    found = lesson_01a.attention_map(x[1], given["W_Q"], given["W_K"])
+    assert torch.allclose(found, torch.stack(maps, dim=1)[1], atol=1e-4)
+
+
+def test_01a_positions(lesson_01a):
+    assert torch.allclose(lesson_01a.sincos(5, 5, 12), sincos_positions(5, 12), atol=1e-6)
+    table = lesson_01a.sincos(2, 7, 16).view(2, 7, 16)  # (row, column, dim), wider than high
+    square = sincos_positions(7, 16).view(7, 7, 16)
+    assert torch.allclose(table, square[:2], atol=1e-6)
+    high = lesson_01a.sincos(7, 2, 16).view(7, 2, 16)
+    assert torch.allclose(high, square[:, :2], atol=1e-6)
+
+
+# Lesson 01b.
+
+
+@pytest.fixture(scope="module")
+def lesson_01b():
+    return definitions("01b_a_vit_and_its_two_forms")
+
+
+def test_01b_attention_as_a_function(lesson_01a, lesson_01b):
+    given, x = weights(), numbers(2, 7, 10, seed=9)
+    assert torch.allclose(
+        lesson_01b.attention(x, **given), lesson_01a.attention_batched(x, **given), atol=1e-3
+    )
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("dim, heads", [(12, 3), (12, 1), (10, 5)])
+def test_01b_attention_as_a_module(lesson_01b, dim, heads, bias):
+    module, x = lesson_01b.Attention(dim, heads, bias), numbers(2, 7, dim)
+    assert (module.qkv.bias is not None) == bias
+    assert torch.allclose(module(x), by_torch(x, heads, module)[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("dim, heads", [(12, 3), (10, 5)])
+def test_01b_weights_go_in_and_out(lesson_01b, dim, heads):
+    given = weights(dim, heads, dim // heads)
+    module, x = lesson_01b.Attention(dim, heads, bias=False), numbers(2, 7, dim)
+    lesson_01b.write_(module, **given)
+    found = module(x) - module.proj.bias
+    assert torch.allclose(found, lesson_01b.attention(x, **given), rtol=1e-4, atol=1e-3)
+    read = lesson_01b.read(module)
+    assert all(torch.equal(a, b) for a, b in zip(read, given.values(), strict=True))
+    package = split_heads(module.qkv.weight, module.proj.weight, heads)
+    assert all(torch.equal(a, b) for a, b in zip(read, package, strict=True))
+
+
+def test_01b_the_twin_that_forgets_the_transpose_is_wrong_for_the_reason_given(lesson_01b):
+    given = weights(12, 3, 4)
+    module = lesson_01b.Attention(12, 3, bias=False)
+    lesson_01b.write_forgetting_(module, **given)
+    transposed = lesson_01b.Attention(12, 3, bias=False)
+    lesson_01b.write_(transposed, **given)
+    wrong, right = (each.qkv.weight.view(3, 12, 12) for each in (module, transposed))
+    assert torch.equal(wrong, right.transpose(1, 2))
+    assert torch.equal(module.proj.weight, transposed.proj.weight.T)
+
+
+def test_01b_mlp_and_block(lesson_01b):
+    c = ViTConfig(dim=24, heads=4, mlp_ratio=2.5, norm_eps=0.1, qkv_bias=False)
+    x = numbers(2, 7, 24)
+    mlp, block = lesson_01b.MLP(24, 7), lesson_01b.Block(c)
+    theirs = minivit.model.Block(c)
+    theirs.load_state_dict(block.state_dict())
+    assert torch.allclose(block(x), theirs(x), atol=1e-5)
+    assert mlp(x).shape == x.shape and torch.allclose(mlp(x[:1])[0, 3], mlp(x[0, 3]), atol=1e-6)
+
+
+def test_01b_patches_to_tokens(lesson_01a, lesson_01b):
+    c = ViTConfig(channels=2, patch_size=3, image_size=9, dim=20, heads=4)
+    embed, images = lesson_01b.PatchEmbed(c), numbers(2, 2, 9, 9)
+    by_matrix = lesson_01a.patchify(images, 3) @ embed.proj.weight.flatten(1).T + embed.proj.bias
+    assert torch.allclose(embed(images), by_matrix, atol=1e-5)
+
+
+@pytest.mark.parametrize("positions", POSITIONS)
+@pytest.mark.parametrize("pool", POOLS)
+def test_01b_position_table(lesson_01b, pool, positions):
+    c = ViTConfig(image_size=15, patch_size=5, dim=16, heads=2, pool=pool, positions=positions)
+    table = lesson_01b.position_table(c)
+    assert torch.equal(table.data, minivit.model.initial_positions(c))
+    assert isinstance(table, nn.Parameter) == (positions != "sincos")
+
+
+OTHER_SIZES = {"image_size": 15, "patch_size": 5, "channels": 2, "classes": 7, "dim": 24}
+OTHER_SIZES |= {"depth": 3, "heads": 4, "mlp_ratio": 1.5, "norm_eps": 0.01}
+
+
+@pytest.mark.parametrize("qkv_bias", [True, False])
+@pytest.mark.parametrize("positions", POSITIONS)
+@pytest.mark.parametrize("pool", POOLS)
+def test_01b_vit_is_the_packages(lesson_01b, pool, positions, qkv_bias):
+    c = ViTConfig(pool=pool, positions=positions, qkv_bias=qkv_bias, **OTHER_SIZES)
+    mine, package = lesson_01b.ViT(c), minivit.ViT(c)
+    for seed, parameter in enumerate(mine.parameters()):
+        parameter.data = 0.3 * numbers(*parameter.shape, seed=seed)
+    package.load_state_dict(mine.state_dict())
+    images = numbers(2, 2, 15, 15)
+    assert torch.allclose(mine(images), package(images), atol=1e-4)
+
+
+def test_01b_vit_is_timms(lesson_01b):
+    theirs = tiny_vit("timm")
+    c = tiny_vit("minivit").config
+    mine = lesson_01b.ViT(c)
+    for seed, parameter in enumerate(mine.parameters()):
+        parameter.data = 0.2 * numbers(*parameter.shape, seed=seed)
+    theirs.load_state_dict(mine.state_dict())
+    images = numbers(2, 3, c.image_size, c.image_size)
+    assert torch.allclose(mine(images), theirs.eval()(images), atol=1e-4)
+
+
+def test_01b_cosine(lesson_01b):
+    A, B = numbers(3, 5), numbers(3, 5, seed=1)
+    expected = F.cosine_similarity(A.flatten(), B.flatten(), dim=0)
+    assert torch.isclose(lesson_01b.cosine(A, B), expected)
+    assert torch.isclose(lesson_01b.cosine(A, -3 * A), torch.tensor(-1.0))
+
+
+# Lesson 05.
+
+
+def test_05_one_epoch_is_the_packages(capsys):
+    lesson_05 = definitions("05_training_on_cifar10")
+    images = cifar10(source="synthetic")[0].subset(150, seed=0)
+    config = replace(SMOKE.training, precision="float32", compile=False, batch_size=30, epochs=3)
+    config = replace(config, learning_rate=3e-3, warmup_epochs=1.5)
+    model, package = (
+        minivit.initialize_(minivit.ViT(SMOKE.model), "torch_default", "plain", seed=3)
+        for _ in range(2)
+    )
+    optimizer = torch.optim.AdamW(decay_groups(model, config.weight_decay), betas=config.betas)
+    losses = [lesson_05.one_epoch(model, optimizer, images, config, epoch) for epoch in (1, 2, 3)]
+    history = train(package, images, None, config, seed=0, device="cpu")
+    assert losses == pytest.approx([each.train_loss for each in history.epochs], abs=1e-3)
+
+    arm = SimpleNamespace(attention="rotated")
+    lesson_05.report(arm, SimpleNamespace(epoch=7, validation_accuracy=0.4321))
+    assert capsys.readouterr().out.split() == ["rotated", "epoch", "7", "43.2", "%"]
