@@ -178,7 +178,7 @@ def page(figures, *, title, table):
 
     parts = [
         f'<div role="img" aria-label="{escape(alt_text(figure))}">'
-        f"{figure.to_html(full_html=False, include_plotlyjs=not number)}</div>"
+        f"{figure.to_html(full_html=False, include_plotlyjs=not number, auto_play=False)}</div>"
         f"<p>{escape(alt_text(figure))}</p>"
         for number, figure in enumerate(figures)
     ]
