@@ -129,19 +129,24 @@ def _encode(indices, palette):
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def sliding_figure(compute, grid, labels, *, title, source, goal=None, start=None, corner=48):
+def sliding_figure(
+    compute, grid, labels, *, title, source, goal=None, fixed=None, start=None, corner=48
+):
     """One plotly figure with a slider for each axis of `grid`, computed in advance.
 
     compute: takes one keyword for each name in grid, returns a View; grid: name → values; labels:
-    name → what stands at its slider; start: the indices to begin with. Of larger matrices the first
-    `corner` rows and columns are shown, and the titles say so.
+    name → what stands at its slider; fixed: label → value of sliders that are not there, for the
+    goal; start: the indices to begin with. Of larger matrices the first `corner` rows and columns
+    are shown, and the titles say so.
     """
     places = list(itertools.product(*(range(len(values)) for values in grid.values())))
     start = tuple(start) if start else places[0]
-    views = {
-        place: compute(**{name: grid[name][i] for name, i in zip(grid, place, strict=True)})
-        for place in places
-    }
+    views, headings = {}, {}
+    for place in places:
+        setting = {name: grid[name][i] for name, i in zip(grid, place, strict=True)}
+        views[place] = compute(**setting)
+        stand = {**(fixed or {}), **{labels[name]: value for name, value in setting.items()}}
+        headings[place] = _heading(title, views[place].numbers, goal, stand)
     first = views[start].panels
     titles = [_panel_title(panel, corner) for panel in first]
     figure = make_subplots(1, len(first), subplot_titles=titles, horizontal_spacing=0.06)
@@ -151,17 +156,16 @@ def sliding_figure(compute, grid, labels, *, title, source, goal=None, start=Non
     figure.frames = [
         go.Frame(
             name=_name(place),
-            data=[trace for panel in view.panels for trace in _traces(panel, corner)],
+            data=[trace for panel in views[place].panels for trace in _traces(panel, corner)],
             layout={
-                "title": {"text": _heading(title, view, goal)},
+                "title": {"text": headings[place]},
                 "sliders": _sliders(grid, labels, place),
             },
         )
-        for place, view in views.items()
+        for place in places
     ]
     below, alt = 64 + 78 * len(grid), _words(views, grid, labels, start)
-    heading = _heading(title, views[start], goal)
-    figure = _finish(figure, heading, source, alt, height=380 + below, below=below)
+    _finish(figure, headings[start], source, alt, height=380 + below, below=below)
     above = {"y": 1, "yref": "container", "yanchor": "top", "pad": {"t": 16}}
     return figure.update_layout(
         sliders=_sliders(grid, labels, start), title=above, margin={"t": 150, "l": 44}
@@ -202,12 +206,14 @@ def _set_axes(figure, panel, column):
     figure.update_yaxes(visible=False, constrain="domain", col=column)
 
 
-def _heading(title, view, goal):
-    numbers = [f"{name} {readable(value)}" for name, value in view.numbers.items()]
-    half = math.ceil(len(numbers) / 2)
-    lines = [" · ".join(part) for part in (numbers[:half], numbers[half:]) if part]
+def _heading(title, numbers, goal, stand):
+    """Title, numbers, and whether the goal is reached where the sliders stand."""
+    told = [f"{name} {readable(value)}" for name, value in numbers.items()]
+    half = math.ceil(len(told) / 2)
+    lines = [" · ".join(part) for part in (told[:half], told[half:]) if part]
     if goal is not None:
-        state = "not reached here" if goal.missing(view.numbers) else "<b>✓ reached here</b>"
+        missing = goal.missing({**numbers, **stand})
+        state = "not reached here" if missing else "<b>✓ reached here</b>"
         lines.append(f"goal, {goal.words}: {state}")
     return "<br>".join([title, *(f'<span style="font-size:12px">{line}</span>' for line in lines)])
 

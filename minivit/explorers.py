@@ -87,12 +87,14 @@ class Explorer:
             title=title,
             source=" · ".join([self.source, *rest]),
             goal=self.goal,
+            fixed={self.controls[name].label: value for name, value in fixed.items()},
             start=[_nearest(values, self.values[name]) for name, values in grid.items()],
         )
 
     def _redraw(self, _=None):
         view = self.view
-        missing = {} if self.goal is None else self.goal.missing(view.numbers)
+        stand = {self.controls[name].label: value for name, value in self.values.items()}
+        missing = {} if self.goal is None else self.goal.missing({**view.numbers, **stand})
         self.picture.value = svg(view).encode()
         self.reading.value = _reading(view.numbers, self.goal, missing, self.source)
         if self.goal is not None and not missing:
@@ -138,6 +140,8 @@ def _range(low, high):
         return f"at least {readable(low)}"
     if math.isinf(low):
         return f"at most {readable(high)}"
+    if low == high:
+        return f"at {readable(low)}"
     return f"{readable(low)} to {readable(high)}"
 
 

@@ -56,7 +56,10 @@ class View:
 
 @dataclass(frozen=True, kw_only=True)
 class Goal:
-    """What a learner is asked to reach: in words, and as the range (low, high) of some numbers."""
+    """What a learner is asked to reach: in words, and as the range (low, high) of some numbers.
+
+    Numbers are those of a View, and the sliders by their labels.
+    """
 
     words: str
     ranges: dict[str, tuple[float, float]]
@@ -77,10 +80,12 @@ class Goal:
 
 
 def readable(number):
-    """A number as text: counts whole, others with two digits after the point."""
+    """A number as text: counts whole, others with two digits after the point, or three if small."""
     if isinstance(number, int):
         return str(number)
-    return f"{number:.2f}".replace("-", "−") if math.isfinite(number) else "undefined"
+    if not math.isfinite(number):
+        return "undefined"
+    return f"{number:.{3 if 0.0005 <= abs(number) < 0.1 else 2}f}".replace("-", "−")
 
 
 class InitializerView:

@@ -93,6 +93,17 @@ def test_a_goal_is_told_and_kept():
     assert "not reached yet" in explorer.reading.value and len(explorer.reached) == 1
 
 
+def test_a_goal_can_ask_for_where_sliders_stand():
+    ranges = {"QK diagonal": (0.0, 1.0), "β of QK": (0.7, 0.7), "heads": (2.0, 2.0)}
+    goal = Goal(words="w", ranges=ranges)
+    explorer = initializer_explorer(dim=DIM, pairs=("qk",), goal=goal)
+    assert "✗ heads at 2.00 (too high)" in explorer.reading.value and not explorer.reached
+    explorer.sliders["heads"].value = 2
+    assert explorer.reached
+    figure = explorer.still(title="t", beta_qk=(0.0, 0.7))
+    assert ["✓ reached" in f.layout.title.text for f in figure.frames] == [False, True]
+
+
 def test_a_goal_about_nothing_is_refused_at_once():
     with pytest.raises(ValueError, match="goal for"):
         initializer_explorer(dim=DIM, goal=Goal(words="", ranges={"beauty": (0.0, 1.0)}))
