@@ -4,6 +4,7 @@ import argparse
 from datetime import date
 from pathlib import Path
 
+from benchmarks.browser import browser_sections
 from benchmarks.epochs import epoch_sections
 from benchmarks.initializers import initializer_sections
 from benchmarks.measure import machine
@@ -17,6 +18,7 @@ BENCHMARKS = {
     "epochs": epoch_sections,
     "initializers": initializer_sections,
     "processes": process_sections,
+    "browser": browser_sections,
 }
 
 

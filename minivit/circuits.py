@@ -244,6 +244,40 @@ def attention_maps(model, images) -> Float[Tensor, "layer batch head query key"]
     return torch.stack(maps)
 
 
+class Locality(NamedTuple):
+    """Where attention goes on a square grid of patches, as a mean over queries.
+
+    itself: weight on the query's own patch. near: on it and its up to 8 neighbours. entropy: in
+    nats; exp(entropy) is the number of patches that equal weights would need for as much.
+    """
+
+    itself: Tensor
+    near: Tensor
+    entropy: Tensor
+
+
+def locality(maps: Float[Tensor, "*lead query key"]) -> Locality:
+    """Measures attention maps between the patches of a square grid, row by row, no class token.
+
+    Each entry has the maps' leading axes. Raises ValueError for maps that are no such thing.
+    """
+    queries, patches = maps.shape[-2:]
+    grid = math.isqrt(patches)
+    if grid**2 != patches or queries != patches:
+        raise ValueError(
+            f"maps are {queries} × {patches}; patches of a square grid are expected on both axes: "
+            "leave the class token out and let the rest sum to 1"
+        )
+    place = torch.arange(patches, device=maps.device)
+    rows, columns = place // grid, place % grid
+    apart = torch.maximum(
+        (rows[:, None] - rows).abs(), (columns[:, None] - columns).abs()
+    )  # (query, key): 1 for the 8 neighbours
+    itself = maps.diagonal(dim1=-2, dim2=-1).mean(-1)
+    near = (maps * (apart <= 1)).sum(-1).mean(-1)
+    return Locality(itself, near, torch.special.entr(maps).sum(-1).mean(-1))
+
+
 def position_gram(model) -> Float[Tensor, "token token"]:
     """Inner products of the position table's rows, P Pᵀ / dim: what QK = I sees of positions."""
     positions = model.pos_embed.detach()[0].float().cpu()

@@ -118,6 +118,34 @@ def product_panels(products, *, title, source, limit=None):
     return _finish(figure, title, source, alt, height=330, below=32)
 
 
+def line_plot(lines, *, title, source, x, y, marks=None):
+    """Lines over numbers, each with a colour and a dash of its own.
+
+    lines: name → (x values, y values). x, y: the titles of the axes. marks: name → where on the x
+    axis a dashed vertical line stands. Raises ValueError for more lines than there are styles.
+    """
+    if len(lines) > len(_COLOURS):
+        raise ValueError(f"{len(lines)} lines; at most {len(_COLOURS)} can be told apart")
+    figure, words = go.Figure(), []
+    for (name, (places, values)), colour, dash in zip(
+        lines.items(), reversed(_COLOURS), _DASHES[3:] + _DASHES[:3], strict=False
+    ):
+        places, values = (np.asarray(each, float) for each in (places, values))
+        mode = "lines+markers" if len(values) <= 24 else "lines"
+        line = {"color": colour, "dash": dash, "width": 3}
+        figure.add_trace(go.Scatter(x=places, y=values.round(4), name=name, mode=mode, line=line))
+        ends = f"{values[0]:.2f} at {places[0]:g}, {values[-1]:.2f} at {places[-1]:g}"
+        words.append(f"{name}: {ends}, between {values.min():.2f} and {values.max():.2f}")
+    for name, place in (marks or {}).items():
+        style = {"dash": "dash", "color": "#5f5f5f"}
+        figure.add_vline(place, line=style, annotation_text=name)
+        words.append(f"{name} is marked at {place:g}")
+    figure.update_xaxes(title=x)
+    figure.update_yaxes(title=y)
+    alt = f"{y} against {x}. {'; '.join(words)}."
+    return _finish(figure, title, source, alt, height=400, below=76)
+
+
 def image_grid(images, labels, classes, *, title, source, each=10):
     """The first `each` images of every class, a row for each class, enlarged without smoothing.
 
@@ -178,7 +206,7 @@ def page(figures, *, title, table):
 
     parts = [
         f'<div role="img" aria-label="{escape(alt_text(figure))}">'
-        f"{figure.to_html(full_html=False, include_plotlyjs=not number)}</div>"
+        f"{figure.to_html(full_html=False, include_plotlyjs=not number, auto_play=False)}</div>"
         f"<p>{escape(alt_text(figure))}</p>"
         for number, figure in enumerate(figures)
     ]

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from benchmarks import run
 from benchmarks.epochs import PILImages, noise_images, usual_loader, usual_transform
+from benchmarks.lab import CHROMIUM
 from benchmarks.measure import interleaved, ratio
 from benchmarks.peers import MODELS, parameters
 from benchmarks.steps import SIZES, training_step
@@ -15,7 +16,7 @@ from minivit.model import ViT, ViTConfig
 CONFIG = ViTConfig(image_size=16, patch_size=4, dim=32, depth=2, heads=4)
 
 
-@pytest.mark.parametrize("name", [n for n in run.BENCHMARKS if n != "processes"])
+@pytest.mark.parametrize("name", [n for n in run.BENCHMARKS if n not in ("processes", "browser")])
 def test_quick_mode_runs(name, capsys):
     run.main(["--quick", "--only", name, "--repeats", "2"])
     printed = capsys.readouterr().out
@@ -28,6 +29,14 @@ def test_quick_mode_runs_fresh_processes(capsys, monkeypatch):
     run.main(["--quick", "--only", "processes", "--repeats", "1"])
     printed = capsys.readouterr().out
     assert "import minivit" in printed and "not measured here" in printed and "GiB" in printed
+
+
+@pytest.mark.browser
+def test_quick_mode_runs_a_browser_where_there_is_one(capsys):
+    run.main(["--quick", "--only", "browser", "--repeats", "1"])
+    printed = capsys.readouterr().out
+    assert ("n = 3" in printed) == bool(CHROMIUM), printed
+    assert CHROMIUM or "not measured here" in printed
 
 
 def test_partial_results_are_not_written():

@@ -1,19 +1,15 @@
-"""A lesson in a real JupyterLab, as a learner runs it: no cell fails, every figure is drawn."""
+"""In a real browser: a lesson as a learner runs it; sliders by key, and without a kernel."""
 
-import os
-import secrets
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from pathlib import Path
 
+import nbformat
 import pytest
 
+from benchmarks.lab import CHROMIUM, browser_page, jupyterlab, raised, run_all
+
 ROOT = Path(__file__).resolve().parents[1]
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+SMALL = {"MINIVIT_SCALE": "smoke", "MINIVIT_SOURCE": "synthetic"}
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium here"),
@@ -22,68 +18,87 @@ pytestmark = [
 
 @pytest.fixture
 def lab(tmp_path):
-    """A JupyterLab of its own, on a free port, over a folder that holds lesson 05 and no more."""
+    """Gives the address of a notebook in a JupyterLab whose folder holds no other file."""
     work = tmp_path / "work"
     work.mkdir()
-    shutil.copy(ROOT / "lessons" / "05_training_on_cifar10.ipynb", work / "lesson.ipynb")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    token = secrets.token_hex(8)
-    here = {"JUPYTER_CONFIG_DIR": "config", "JUPYTERLAB_WORKSPACES_DIR": "workspaces"}
-    own = {name: str(tmp_path / folder) for name, folder in here.items()}
-    small = {"MINIVIT_SCALE": "smoke", "MINIVIT_SOURCE": "synthetic", "MINIVIT_RUNS": str(tmp_path)}
-    words = ["--no-browser", "--allow-root", f"--port={port}", f"--ServerApp.root_dir={work}"]
-    words += [f"--IdentityProvider.token={token}", "--ServerApp.ip=127.0.0.1"]
-    with open(tmp_path / "log", "w") as log:
-        command = [sys.executable, "-m", "jupyterlab", *words]
-        server = subprocess.Popen(command, env=os.environ | own | small, stdout=log, stderr=log)
-    try:
-        wait_for(f"http://127.0.0.1:{port}/api/status?token={token}")
-        yield f"http://127.0.0.1:{port}/doc/tree/lesson.ipynb?token={token}&reset"
-    finally:
-        server.terminate()
-        server.wait(20)
+    with jupyterlab(tmp_path, SMALL | {"MINIVIT_RUNS": str(tmp_path)}) as address:
 
+        def open_(notebook):
+            if isinstance(notebook, Path):
+                shutil.copy(notebook, work / "it.ipynb")
+            else:
+                nbformat.write(notebook, work / "it.ipynb")
+            return address("it.ipynb")
 
-def wait_for(address):
-    for _ in range(240):
-        try:
-            return urllib.request.urlopen(address, timeout=2)
-        except OSError:
-            time.sleep(0.25)
-    pytest.fail("JupyterLab did not start")
-
-
-def run_all(page):
-    page.wait_for_selector(".jp-NotebookPanel .jp-Cell", timeout=60_000)
-    for _ in range(2):  # cells that are sent before the kernel stays idle get lost
-        page.wait_for_timeout(1500)
-        idle = ".jp-Notebook-ExecutionIndicator[data-status=idle]"
-        page.wait_for_selector(idle, state="attached", timeout=60_000)
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.locator('.lm-Menu-item[data-command="runmenu:run-all"]').click()
-    page.wait_for_timeout(1500)
-    page.wait_for_function(
-        "![...document.querySelectorAll('.jp-InputPrompt')].some(e => e.textContent.includes('*'))",
-        timeout=240_000,
-    )
+        yield open_
 
 
 def test_lesson_05_runs_in_jupyterlab(lab):
-    from playwright.sync_api import sync_playwright
-
-    flags = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=flags)
-        page = browser.new_page(viewport={"width": 1200, "height": 20_000})
-        page.goto(lab)
-        run_all(page)
+    with browser_page(1200, 20_000) as page:
+        run_all(page, lab(ROOT / "lessons" / "05_training_on_cifar10.ipynb"))
         page.wait_for_timeout(2000)
-        errors = page.locator("[data-mime-type='application/vnd.jupyter.error']").all_inner_texts()
-        assert not errors
+        assert not raised(page)
         drawn = page.locator(".js-plotly-plot .main-svg").count()
         words = page.locator("summary", has_text="In words").count()
-        browser.close()
     assert words == 4, "each figure has its words"
     assert drawn >= words, "each figure is drawn"
+
+
+LIVE = """
+from minivit.explorers import initializer_explorer
+from minivit.views import Goal
+wide = Goal(words="no noise", ranges={"OV cosine with I": (-1.0, -0.999)})
+initializer_explorer(dim=48, goal=wide)
+"""
+
+
+def test_keys_move_the_sliders_of_an_explorer(lab):
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(LIVE)])
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
+    with browser_page(1200, 1200) as page:
+        run_all(page, lab(notebook))
+        assert not raised(page)
+        picture = page.locator("img.widget-image")
+        picture.wait_for()
+        handles = page.locator(".widget-slider .noUi-handle")
+        assert handles.count() == 5
+        for number in range(5):
+            for key in ("ArrowRight", "End", "Home"):
+                before = picture.get_attribute("src")
+                handles.nth(number).press(key)
+                changed = "old => document.querySelector('img.widget-image').src !== old"
+                page.wait_for_function(changed, arg=before, timeout=30_000)
+        size = picture.evaluate(
+            "async image => { await image.decode(); return image.naturalWidth }"
+        )
+        text = page.locator(".widget-html-content", has_text="Goal").inner_text()
+    assert size > 800, "the picture is one that the browser can draw"
+    assert "OV diagonal −0.00" in text or "OV diagonal 0.00" in text, "β of OV went to its end"
+    assert "Goal, not reached yet: no noise" in text
+
+
+def test_sliders_work_without_a_kernel(tmp_path):
+    from minivit.explorers import initializer_explorer
+    from minivit.figures import page as html_page
+
+    values = (0.0, 0.7, 1.5)
+    figure = initializer_explorer(dim=48).still(title="t", alpha_qk=values, beta_qk=values)
+    file = tmp_path / "page.html"
+    file.write_text(html_page([figure], title="t", table=""), encoding="utf-8")
+    with browser_page(1000, 1200) as page:
+        page.goto(file.as_uri(), timeout=180_000)
+        title = page.locator(".gtitle")
+        start = title.text_content()
+        seen = [start]
+        for slider, side in ((0, "left"), (1, "right")):
+            rail = page.locator(".slider-rail-touch-rect").nth(slider)
+            width = rail.bounding_box()["width"]
+            rail.click(position={"x": 1 if side == "left" else width - 1, "y": 2})
+            page.wait_for_timeout(1000)
+            seen.append(title.text_content())
+        labels = page.locator(".slider-label").all_text_contents()
+    numbers = [figure.frames[place].layout.title.text for place in (4, 1, 2)]  # (.7, .7) (0, .7) …
+    for shown, expected in zip(seen, numbers, strict=True):
+        diagonal = expected.split("QK diagonal ")[1].split(" ")[0]
+        assert f"QK diagonal {diagonal}" in shown
+    assert len(set(seen)) == 3 and {"α of QK = 0.00", "β of QK = 1.50"} <= set(labels)

@@ -13,6 +13,7 @@ from minivit.circuits import (
     attention_layers,
     attention_maps,
     diagonal_stats,
+    locality,
     ov,
     position_gram,
     qk,
@@ -205,3 +206,24 @@ def test_a_model_without_attention_is_refused():
 def test_layers_come_in_order_with_their_names():
     names = [layer.name for layer in attention_layers(tiny_vit("minivit", depth=3))]
     assert names == [f"blocks.{n}.attn" for n in range(3)]
+
+
+def test_locality_counts_neighbours_up_to_the_border():
+    uniform = torch.full((2, 16, 16), 1 / 16)
+    where = locality(uniform)
+    neighbours = torch.tensor([4.0, 6, 6, 4, 6, 9, 9, 6, 6, 9, 9, 6, 4, 6, 6, 4])
+    assert torch.allclose(where.near, (neighbours / 16).mean().expand(2))
+    assert torch.allclose(where.itself, torch.tensor(1 / 16).expand(2))
+    assert torch.allclose(where.entropy, torch.tensor(math.log(16)).expand(2))
+
+
+def test_locality_knows_itself_from_the_next_row():
+    assert locality(torch.eye(16)) == (1, 1, 0)
+    right = torch.eye(16).roll(1, dims=1)  # the patch to the right; from the border, far away
+    where = locality(right)
+    assert where.itself == 0 and where.near == pytest.approx(12 / 16)
+
+
+def test_locality_refuses_a_class_token():
+    with pytest.raises(ValueError, match=r"17 × 17.*class token"):
+        locality(torch.full((17, 17), 1 / 17))

@@ -96,3 +96,16 @@ def test_the_page_needs_nothing_from_outside_and_escapes_words():
     assert "a &lt; b" in text and "x &amp; y" in text
     assert not re.search(r"<(script|link|img)[^>]*(src|href)=", text) and "plotly.js v" in text
     assert alt_text(figure) in text
+
+
+def test_lines_stand_where_their_numbers_are():
+    lines = {"a": ([1, 2, 4], [0.1, 0.5, 0.3]), "b": ([1, 2], [2.0, 1.0])}
+    figure = line_plot(lines, title="t", source=SOURCE, x="heads", y="share", marks={"here": 2})
+    assert [trace.name for trace in figure.data] == ["a", "b"]
+    assert tuple(figure.data[0].x) == (1, 2, 4) and tuple(figure.data[0].y) == (0.1, 0.5, 0.3)
+    assert len({(t.line.color, t.line.dash) for t in figure.data}) == 2
+    assert figure.layout.xaxis.title.text == "heads" and figure.layout.shapes[0].x0 == 2
+    assert "b: 2.00 at 1, 1.00 at 2" in alt_text(figure) and "here" in alt_text(figure)
+    assert caption(figure) == SOURCE
+    with pytest.raises(ValueError, match="8 lines"):
+        line_plot({str(n): ([0], [0]) for n in range(8)}, title="", source="", x="", y="")
