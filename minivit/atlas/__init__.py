@@ -93,7 +93,7 @@ def load(name: str) -> Reading:
     tensors = {}
     for file, digest in about["files"].items():
         tensors |= _checked(FOLDER / file, digest)
-    factors = {name: _unpack(tensors, name) for name in FACTORS if f"{name}.codes" in tensors}
+    factors = {part: _unpack(tensors, part) for part in FACTORS if f"{part}.codes" in tensors}
     numbers = {
         name: t for name, t in tensors.items() if t.is_floating_point() and "scale" not in name
     }
