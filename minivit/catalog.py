@@ -132,18 +132,27 @@ def find(entry):
     Where $MINIVIT_SOURCE is "synthetic" the network is not asked. Raises ValueError for a file of
     another digest, or where nothing can be had.
     """
+    path = find_here(entry)
+    return (path, entry.source) if path else _fetch(entry, cache_dir() / entry.file)
+
+
+def find_here(entry):
+    """The path of the entry's file in $MINIVIT_DATA or the cache, or None: nothing is fetched.
+
+    Raises ValueError for a file of another digest in $MINIVIT_DATA; one in the cache is warned of.
+    """
     given = Path(os.environ.get("MINIVIT_DATA") or ".").expanduser() / entry.file
     if os.environ.get("MINIVIT_DATA") and given.is_file():
         check_digest(given, entry)
-        return given, entry.source
+        return given
     kept = cache_dir() / entry.file
     if kept.is_file():
         try:
             check_digest(kept, entry)
-            return kept, entry.source
+            return kept
         except ValueError as error:
-            warnings.warn(f"the cache is damaged, fetching again: {error}", stacklevel=4)
-    return _fetch(entry, kept)
+            warnings.warn(f"the cache is damaged: {error}", stacklevel=4)
+    return None
 
 
 def known_by_digest(path):

@@ -8,7 +8,7 @@ et al., A Mathematical Framework for Transformer Circuits, 2021).
 
 import inspect
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -142,6 +142,18 @@ class AttentionWeights:
     @property
     def head_dim(self):
         return self.W_Q.shape[-1]
+
+    def folded(self) -> "AttentionWeights":
+        """The same maps, but of the token before the LayerNorm's gain g: diag(g) W in place of W.
+
+        The LayerNorm's bias, which adds the same to every token, stays outside. Raises ValueError
+        where norm_gain is None.
+        """
+        if self.norm_gain is None:
+            raise ValueError("norm_gain is None: no LayerNorm's gain is known to fold in")
+        gain = self.norm_gain[:, None, :, None]  # (layer, 1, dim, 1)
+        read = {name: gain * getattr(self, name) for name in ("W_Q", "W_K", "W_V")}
+        return replace(self, **read, norm_gain=None)
 
 
 def split_heads(qkv: Float[Tensor, "dim3 dim"], proj: Float[Tensor, "dim dim"], heads: int):

@@ -166,14 +166,17 @@ def image_grid(images, labels, classes, *, title, source, each=10):
     return _finish(figure, title, source, alt, height=2 * picture.shape[0] + 130, below=32)
 
 
-def _png(picture):
+def _png(picture, palette=None):
+    """Data address of a picture: uint8 (height, width, 3), or (height, width) with a palette."""
     import base64
     import io
 
     from PIL import Image
 
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "png")
+    image, buffer = Image.fromarray(picture), io.BytesIO()
+    if palette:
+        image.putpalette(palette)
+    image.save(buffer, "png")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

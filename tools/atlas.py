@@ -1,0 +1,68 @@
+"""Makes minivit/atlas from real checkpoints: numbers, and products rounded to 8 bits.
+
+Run `make atlas` with MINIVIT_DATA set to a folder that has the files. A checkpoint that is not
+there keeps the entry that it has. VERSION goes up when what is computed changes.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import minivit
+from minivit import atlas
+from minivit.catalog import CATALOG, find_here
+from minivit.pretrained import read_attention
+from minivit.storage import file_digest, write_tensors, write_text
+
+VERSION = 1
+TITLES = {"deit_tiny_patch16_224": "DeiT-Tiny", "gpt2": "GPT-2 small", "vit_b_16": "ViT-B/16"}
+WITH_PRODUCTS = ("deit_tiny_patch16_224",)  # the others' would be too large for a repository
+
+
+def main():
+    """Writes every entry whose checkpoint is here; returns the exit status."""
+    made = [name for name in TITLES if find_here(CATALOG[name])]
+    for name in TITLES:
+        print(f"{name}: {'making' if name in made else 'its file is not here'}")
+    entries = {name: make(name, atlas.FOLDER) for name in made}
+    write_index(atlas.FOLDER, entries)
+    for path in sorted(atlas.FOLDER.glob("*.safetensors")):
+        print(f"{path.stat().st_size:>9,} bytes  {path.name}")
+    return 0 if made else 1
+
+
+def make(name, folder):
+    """Writes the files of one entry into folder; returns what the index says of it."""
+    entry = CATALOG[name]
+    path = find_here(entry)
+    weights = read_attention(path)
+    parts = {"numbers": atlas.measure(weights)}
+    if name in WITH_PRODUCTS:
+        packed = atlas.pack(weights)
+        for part, factors in {"qk": ("W_Q", "W_K"), "ov": ("W_V", "W_O")}.items():
+            parts[part] = {key: t for key, t in packed.items() if key.startswith(factors)}
+    files = {}
+    for part, tensors in parts.items():
+        target = Path(folder) / f"{name}.{part}.safetensors"
+        write_tensors(target, tensors)
+        files[target.name] = file_digest(target)
+    return {
+        "title": TITLES[name],
+        "source": entry.source,
+        "licence": entry.licence,
+        "original": {"file": entry.file, "sha256": file_digest(path)},
+        "made_by": {"tools/atlas.py": VERSION, "minivit": minivit.__version__},
+        "files": files,
+    }
+
+
+def write_index(folder, entries):
+    """Writes index.json: these entries, and those of before that were not made again."""
+    path = Path(folder) / "index.json"
+    before = json.loads(path.read_text(encoding="utf-8"))["entries"] if path.is_file() else {}
+    text = json.dumps({"entries": before | entries}, indent=1, ensure_ascii=False)
+    write_text(path, f"{text}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
