@@ -10,6 +10,7 @@ from minivit.figures import (
     alt_text,
     image_grid,
     intervals,
+    line_plot,
     page,
     product_panels,
     training_curves,
