@@ -65,6 +65,19 @@ def time_to(runs, threshold) -> TimeTo:
     return TimeTo(len(epochs), len(runs), mean)
 
 
+def recorded_on(runs):
+    """The words that stand on a picture of recorded runs: data, scale, machine, code."""
+    names, machines, commits = (
+        " and ".join(sorted(set(values)))
+        for values in (
+            (run.data["name"] for run in runs),
+            (run.device.partition(", threads")[0] for run in runs),
+            ((run.commit or "no commit")[:8] for run in runs),
+        )
+    )
+    return f"{names} · scale {runs[0].scale} · recorded on {machines}, code {commits}"
+
+
 def points(summary):
     """A contrast in percentage points, with its 95 % interval and the number of seeds."""
     if summary is None:

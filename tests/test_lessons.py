@@ -1,0 +1,142 @@
+"""What every lesson keeps to, checked on the files as they are committed.
+
+One parametrised test for each rule, and for each a made-up notebook that breaks it.
+"""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LESSONS = sorted((ROOT / "lessons").glob("*.ipynb"))
+TITLE = re.compile(r"# (\d\d[ab]?) · ")
+
+
+def source(cell):
+    return "".join(cell["source"])
+
+
+def cells(notebook, kind):
+    return [cell for cell in notebook["cells"] if cell["cell_type"] == kind]
+
+
+def prose(notebook):
+    return "\n".join(source(cell) for cell in cells(notebook, "markdown"))
+
+
+def outputs(notebook):
+    return [output for cell in cells(notebook, "code") for output in cell.get("outputs", [])]
+
+
+def setup_cell(notebook):
+    found = [source(c) for c in cells(notebook, "code") if source(c).startswith("REPOSITORY = ")]
+    return found[0] if found else None
+
+
+def broken_rules(notebook, size, setup):
+    """Sentences on what a lesson breaks; setup: what the setup cell of all lessons is."""
+    yield from (
+        f"code cell of {source(cell).count(chr(10)) + 1} lines"
+        for cell in cells(notebook, "code")
+        if source(cell).count("\n") >= 20 and source(cell) != setup
+    )
+    if size > 2_000_000:
+        yield f"{size / 1e6:.1f} MB"
+    if "widgets" in notebook["metadata"]:
+        yield "keeps widget state"
+    if setup_cell(notebook) != setup:
+        yield "another setup cell"
+    kept = outputs(notebook)
+    if not kept:
+        yield "no kept outputs"
+    for output in kept:
+        if output["output_type"] == "error":
+            yield f"an error in the kept output: {output['ename']}"
+        figure = output.get("data", {}).get("application/vnd.plotly.v1+json")
+        if figure and not figure["layout"].get("meta", {}).get("alt"):
+            yield "a figure without alt text"
+        if "image/png" in output.get("data", {}) and not figure:
+            yield "a picture without alt text"
+    if re.search(r"/root/|/tmp/|/home/|/work/", json.dumps(kept)):
+        yield "a path of a machine in the kept output"
+    for wanted in ("| **You will be able to** |", "| **Minutes** |", "| **Device** |"):
+        if wanted not in prose(notebook):
+            yield f"no {wanted}"
+    if not TITLE.match(prose(notebook)):
+        yield "the title does not begin with the lesson's number"
+    for wanted in ("## What we did not show", "eadings", "<details>", "redict"):
+        if wanted not in prose(notebook):
+            yield f"nowhere {wanted!r}"
+
+
+def read(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+SETUP = setup_cell(read(LESSONS[0]))
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_a_lesson_keeps_the_rules(path):
+    assert list(broken_rules(read(path), path.stat().st_size, SETUP)) == []
+
+
+def breaking(change):
+    notebook = read(LESSONS[0])
+    change(notebook)
+    return " ".join(broken_rules(notebook, 10**6, SETUP))
+
+
+def test_each_rule_can_be_broken():
+    def long_cell(notebook):
+        cells(notebook, "code")[-1]["source"] = ["x = 1\n"] * 21
+
+    def other_setup(notebook):
+        cells(notebook, "code")[0]["source"] = ["REPOSITORY = 1"]
+
+    def error(notebook):
+        wrong = {"output_type": "error", "ename": "ValueError"}
+        cells(notebook, "code")[-1]["outputs"] = [wrong]
+
+    def silent(notebook):
+        for output in outputs(notebook):
+            output.get("data", {}).get("application/vnd.plotly.v1+json", {}).pop("layout", None)
+        for output in outputs(notebook):
+            if figure := output.get("data", {}).get("application/vnd.plotly.v1+json"):
+                figure["layout"] = {}
+
+    def path(notebook):
+        cells(notebook, "code")[-1]["outputs"] = [
+            {"output_type": "stream", "name": "stdout", "text": "/home/me/data"}
+        ]
+
+    def no_outputs(notebook):
+        for cell in cells(notebook, "code"):
+            cell["outputs"] = []
+
+    def no_card(notebook):
+        for cell in cells(notebook, "markdown"):
+            cell["source"] = [source(cell).replace("**Minutes**", "")]
+
+    assert "code cell of 21 lines" in breaking(long_cell)
+    assert "another setup cell" in breaking(other_setup)
+    assert "an error in the kept output: ValueError" in breaking(error)
+    assert "a figure without alt text" in breaking(silent)
+    assert "a path of a machine" in breaking(path)
+    assert "no kept outputs" in breaking(no_outputs)
+    assert "no | **Minutes** |" in breaking(no_card)
+    assert "keeps widget state" in breaking(lambda n: n["metadata"].update(widgets={}))
+    assert "2.1 MB" in " ".join(broken_rules(read(LESSONS[0]), 2_100_000, SETUP))
+
+
+def test_every_box_that_the_entry_quiz_names_is_there():
+    quiz = prose(read(ROOT / "lessons" / "00_start_here.ipynb"))
+    named = re.findall(r"box <b>(.+?)</b> in lesson (\d\d[ab]?)", quiz)
+    assert len(named) >= 6
+    for title, number in named:
+        lesson = next(path for path in LESSONS if path.stem.startswith(f"{number}_"))
+        plain = re.sub(r"</?code>|`", "", title)
+        boxes = re.findall(r"\*\*Tool: (.+?)\.?\*\*", prose(read(lesson)).replace("`", ""))
+        assert plain in [box.rstrip(".") for box in boxes], f"{title!r} is not a box of {number}"
