@@ -5,7 +5,10 @@ One look for all: an opaque white ground (readable on a dark page too), the colo
 says which data, device and scale it comes from. `alt_text` gives each figure's words.
 """
 
+import functools
+
 import numpy as np
+import plotly.colors
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
@@ -166,7 +169,7 @@ def image_grid(images, labels, classes, *, title, source, each=10):
     return _finish(figure, title, source, alt, height=2 * picture.shape[0] + 130, below=32)
 
 
-def _png(picture, palette=None):
+def _png(picture, palette=None, compress_level=6):
     """Data address of a picture: uint8 (height, width, 3), or (height, width) with a palette."""
     import base64
     import io
@@ -176,8 +179,22 @@ def _png(picture, palette=None):
     image, buffer = Image.fromarray(picture), io.BytesIO()
     if palette:
         image.putpalette(palette)
-    image.save(buffer, "png")
+    image.save(buffer, "png", compress_level=compress_level)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+@functools.cache
+def _palette(signed, levels):
+    """Colours for a matrix: from blue over white to red, or from white to blue; [r, g, b, r, …].
+
+    levels: how many; odd for a signed one, so that zero is white.
+    """
+    shares = np.linspace(0, 1, levels)
+    name = "RdBu_r" if signed else "Blues"
+    colours = np.array(plotly.colors.sample_colorscale(name, shares, colortype="tuple"))
+    if signed:
+        colours[levels // 2] = 1.0  # the scale's own middle is a light grey
+    return [round(255 * channel) for channel in colours.ravel()]
 
 
 def alt_text(figure):

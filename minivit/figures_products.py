@@ -5,11 +5,10 @@ drawn as pictures, not as numbers: 36 of 192 × 192 would be 1.3 million numbers
 """
 
 import numpy as np
-import plotly.colors
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from minivit.figures import _finish, _png
+from minivit.figures import _finish, _palette, _png
 
 LEVELS = 31  # colours of a matrix; odd, so that zero is white
 _GAP = 4  # pixels between matrices
@@ -75,14 +74,7 @@ def _tiled(rows, limit):
     edge = ((0, 0), (half, half), (half, half))
     strips = [np.concatenate(list(np.pad(row, edge)), axis=1) for row in rows]
     share = (np.concatenate(strips) / limit + 1) / 2
-    return _png(np.rint(share.clip(0, 1) * (LEVELS - 1)).astype(np.uint8), _palette())
-
-
-def _palette():
-    shares = np.linspace(0, 1, LEVELS)
-    colours = np.array(plotly.colors.sample_colorscale("RdBu_r", shares, colortype="tuple"))
-    colours[LEVELS // 2] = 1.0  # the scale's own middle is a light grey
-    return [round(255 * channel) for channel in colours.ravel()]
+    return _png(np.rint(share.clip(0, 1) * (LEVELS - 1)).astype(np.uint8), _palette(True, LEVELS))
 
 
 def _colour_bar(limit):
