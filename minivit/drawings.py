@@ -4,20 +4,16 @@ Both show the same arrays (`views.py`) in the same colours: blue below zero, whi
 above; attention in blues from white.
 """
 
-import base64
 import functools
-import io
 import itertools
 import math
 from html import escape
 
 import numpy as np
-import plotly.colors
 import plotly.graph_objects as go
-from PIL import Image
 from plotly.subplots import make_subplots
 
-from minivit.figures import _finish
+from minivit.figures import _finish, matrix_png
 from minivit.views import Lines, Matrix, View, readable
 
 LINE_STYLES = (("#0072B2", ""), ("#D55E00", "6 4"), ("#5f5f5f", "2 3"))  # Okabe and Ito; SVG dashes
@@ -100,33 +96,15 @@ def png(panel: Matrix, *, levels: int, corner: int | None = None) -> str:
 
     corner: show only so many rows and columns.
     """
-    values = np.asarray(panel.values, np.float32)[:corner, :corner] / panel.limit
-    share = (values + 1) / 2 if panel.signed else values  # of the way along the palette
-    indices = np.rint(np.nan_to_num(share).clip(0, 1) * (levels - 1)).astype(np.uint8)
-    return _encode(indices, _palette(panel.signed, levels))
+    values = panel.values[:corner, :corner]
+    # Compressing more would take longer than all the rest of a live picture.
+    return matrix_png(values, panel.limit, signed=panel.signed, levels=levels, compress_level=1)
 
 
 @functools.cache
 def _colour_bar(signed):
-    return _encode(np.arange(101, dtype=np.uint8)[None], _palette(signed, 101))
-
-
-@functools.cache
-def _palette(signed, levels):
-    name = "RdBu_r" if signed else "Blues"
-    shares = np.linspace(0, 1, levels)
-    colours = plotly.colors.sample_colorscale(name, shares, colortype="tuple")
-    colours = np.array(colours)
-    if signed:
-        colours[levels // 2] = 1.0  # the scale's own middle is a light grey
-    return [round(255 * channel) for channel in colours.ravel()]
-
-
-def _encode(indices, palette):
-    image, buffer = Image.fromarray(indices), io.BytesIO()
-    image.putpalette(palette)
-    image.save(buffer, "png", compress_level=1)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    ends = np.linspace(-1 if signed else 0, 1, 101)[None]
+    return matrix_png(ends, 1, signed=signed, levels=101)
 
 
 def sliding_figure(
