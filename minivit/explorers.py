@@ -47,7 +47,9 @@ class Explorer:
         self.controls, self.source, self.goal = controls, source, goal
         self.reached = []
         self.sliders = {name: _slider(control) for name, control in controls.items()}
-        self.picture = ipywidgets.Image(format="svg+xml", layout={"max_width": "100%"})
+        # flex-start: at its own size, not stretched to the width of the page
+        layout = {"max_width": "100%", "align_self": "flex-start"}
+        self.picture = ipywidgets.Image(format="svg+xml", layout=layout)
         self.reading = ipywidgets.HTML()
         for slider in self.sliders.values():
             slider.observe(self._redraw, "value")

@@ -22,6 +22,7 @@ ARM_NAMES = {
     "ov_flipped": "OV flipped",
 }
 _COLOURS = ("#5f5f5f", "#E69F00", "#009E73", "#0072B2", "#56B4E9", "#CC79A7", "#D55E00")
+_LINE_COLOURS = tuple(_COLOURS[i] for i in (3, 6, 2, 1, 5, 4, 0))  # the most different first
 _DASHES = ("dot", "dash", "dashdot", "solid", "longdash", "longdashdot", "dash")
 _STYLE = {
     arm: {"color": colour, "dash": dash, "width": 3}
@@ -131,7 +132,7 @@ def line_plot(lines, *, title, source, x, y, marks=None):
         raise ValueError(f"{len(lines)} lines; at most {len(_COLOURS)} can be told apart")
     figure, words = go.Figure(), []
     for (name, (places, values)), colour, dash in zip(
-        lines.items(), reversed(_COLOURS), _DASHES[3:] + _DASHES[:3], strict=False
+        lines.items(), _LINE_COLOURS, _DASHES[3:] + _DASHES[:3], strict=False
     ):
         places, values = (np.asarray(each, float) for each in (places, values))
         mode = "lines+markers" if len(values) <= 24 else "lines"
@@ -141,7 +142,7 @@ def line_plot(lines, *, title, source, x, y, marks=None):
         words.append(f"{name}: {ends}, between {values.min():.2f} and {values.max():.2f}")
     for name, place in (marks or {}).items():
         style = {"dash": "dash", "color": "#5f5f5f"}
-        figure.add_vline(place, line=style, annotation_text=name)
+        figure.add_vline(place, line=style, annotation_text=f" {name}")
         words.append(f"{name} is marked at {place:g}")
     figure.update_xaxes(title=x)
     figure.update_yaxes(title=y)

@@ -288,6 +288,106 @@ def test_02_attention_without_a_part(lesson_02, dim, heads):
     assert torch.allclose(nothing(x), attention(x), atol=1e-5)
 
 
+# Lesson 04.
+
+
+@pytest.fixture(scope="module")
+def lesson_04():
+    return definitions("04_building_the_initializer")
+
+
+def own_layer(lesson_04, d, heads, **settings):
+    """W_Q, W_K, W_V, W_O as the lesson's initializer writes them, and the noise it drew."""
+    qkv, proj = torch.zeros(3 * d, d), torch.zeros(d, d)
+    g = torch.Generator().manual_seed(4)
+    lesson_04.write_mimetic_(qkv, proj, heads, **settings, generator=g)
+    Z = torch.randn(heads + 1, d, d, generator=torch.Generator().manual_seed(4)) / d**0.5
+    return split_heads(qkv, proj, heads), Z
+
+
+def test_04_split_shares_the_load(lesson_04):
+    target = numbers(7, 7)
+    left, right = lesson_04.split(target)
+    assert torch.allclose(left @ right, target, atol=1e-5)
+    assert torch.allclose(left.norm(dim=0), right.norm(dim=1), atol=1e-5)
+
+
+@pytest.mark.parametrize("d, heads", [(24, 1), (24, 4), (30, 3)])
+def test_04_the_initializer_writes_its_equation(lesson_04, d, heads):
+    (W_Q, W_K, W_V, W_O), Z = own_layer(lesson_04, d, heads, qk=(0.3, 0.9), ov=(0.6, 0.2))
+    target = 0.6 * Z[heads] - 0.2 * torch.eye(d)
+    assert torch.allclose((W_V @ W_O).sum(0), target, atol=1e-5)
+    for head in range(heads):
+        U, S, Vt = torch.linalg.svd(0.3 * Z[head] + 0.9 * torch.eye(d))
+        k = d // heads
+        nearest = U[:, :k] * S[:k] @ Vt[:k]
+        assert torch.allclose(W_Q[head] @ W_K[head].T, nearest, atol=1e-5)
+
+
+def test_04_the_initializer_is_the_packages(lesson_04):
+    mine = own_layer(lesson_04, 30, 5, qk=(0.2, 0.5), ov=(0.1, 0.8))[0]
+    qkv, proj = torch.zeros(90, 30), torch.zeros(30, 30)
+    settings = minivit.Mimetic(alpha_qk=0.2, beta_qk=0.5, alpha_ov=0.1, beta_ov=0.8)
+    g = torch.Generator().manual_seed(4)
+    minivit.mimetic_attention_(qkv, proj, 5, settings, generator=g)
+    package = split_heads(qkv, proj, 5)
+    assert torch.allclose(mine[0] @ mine[1].mT, package[0] @ package[1].mT, atol=1e-5)
+    assert torch.allclose((mine[2] @ mine[3]).sum(0), (package[2] @ package[3]).sum(0), atol=1e-5)
+
+
+def test_04_the_twin_passes_the_mean_and_nothing_else(lesson_04):
+    mine, twin = (
+        lesson_04.new_layer(write_, d=36, heads=4, seed=2)
+        for write_ in (lesson_04.write_mimetic_, lesson_04.write_untransposed_)
+    )
+    right, wrong = (lesson_04.ov_of(*layer, heads=4) for layer in (mine, twin))
+    assert torch.isclose(right.trace(), wrong.trace(), atol=1e-4)
+    assert (wrong - right).norm() > 0.5 * right.norm()
+    assert torch.equal(mine[0][:72], twin[0][:72]), "QK is not touched"
+
+
+def test_04_a_lone_token_tells_the_map(lesson_04):
+    qkv, proj = numbers(36, 12), numbers(12, 12, seed=1)
+    _, _, W_V, W_O = split_heads(qkv, proj, 3)
+    assert torch.allclose(lesson_04.ov_of(qkv, proj, 3), (W_V @ W_O).sum(0), atol=1e-4)
+
+
+def test_04_mean_diagonal_of_a_head(lesson_04):
+    assert lesson_04.mean_diagonal(20, 5, alpha=0.0, beta=0.3) == pytest.approx(0.3 / 5, abs=1e-6)
+    (W_Q, W_K, _, _), _ = own_layer(lesson_04, 24, 4, qk=(0.4, 0.6))
+    expected = (W_Q[0] @ W_K[0].T).diagonal().mean().item()
+    torch.manual_seed(0)  # another state of the global generator changes nothing
+    found = lesson_04.mean_diagonal(24, 4, alpha=0.4, beta=0.6, seed=4)
+    assert found == pytest.approx(expected, abs=0.1) and found > 0.6 / 4
+
+
+def test_04_cosine(lesson_04):
+    A, B = numbers(3, 5), numbers(3, 5, seed=1)
+    expected = F.cosine_similarity(A.flatten(), B.flatten(), dim=0).item()
+    assert lesson_04.cosine_of(A, B) == pytest.approx(expected, abs=1e-6)
+
+
+def test_04_fit_finds_what_was_put_in(lesson_04):
+    d = 200
+    product = 0.3 * numbers(2, d, d) / d**0.5 - 0.8 * torch.eye(d)
+    alpha, beta = lesson_04.fit(product)
+    assert torch.allclose(beta, torch.tensor(-0.8), atol=6 * 0.3 / d)
+    assert torch.allclose(alpha, torch.tensor(0.3), rtol=6 / d)
+    for other in (beta + 0.01, beta - 0.01):  # no other multiple of I is nearer
+        near, far = (product - b[:, None, None] * torch.eye(d) for b in (beta, other))
+        assert (near.norm(dim=(1, 2)) < far.norm(dim=(1, 2))).all()
+
+
+def test_04_share_of_ten(lesson_04):
+    d, left = 40, torch.linalg.qr(numbers(40, 40)).Q
+    S = torch.linspace(2, 0, d)
+    product = left * S @ torch.linalg.qr(numbers(40, 40, seed=1)).Q
+    product = product - product.diagonal().mean() * torch.eye(d)
+    squares = torch.linalg.svdvals(product) ** 2
+    expected = (squares[:10].sum() / squares.sum()).item()
+    assert lesson_04.share_of_ten(product + 3 * torch.eye(d)) == pytest.approx(expected, abs=1e-4)
+
+
 # Lesson 05.
 
 
