@@ -26,7 +26,7 @@ else
 OFFLINE = MINIVIT_SOURCE=synthetic
 endif
 
-.PHONY: help lab test lint format bench claims wheel retarget picture clean
+.PHONY: help lab test lint format bench claims atlas wheel retarget picture clean
 .NOTPARALLEL:
 
 help:  ## list the targets (what `make` alone does)
@@ -61,6 +61,9 @@ claims: $(VENV)/.test  ## make CLAIMS.md, FINDINGS.md and README's results from 
 
 wheel: $(VENV)/.lab  ## build dist/minivit-*.whl, to upload to Colab
 	$(BIN)/python -m pip wheel --no-deps --wheel-dir dist .
+
+atlas: $(VENV)/.test  ## measure real checkpoints again for lesson 02 (MINIVIT_DATA must have them)
+	$(BIN)/python -m tools.atlas
 
 retarget:  ## set the repository's address everywhere: make retarget REPO=https://github.com/ORG/NAME
 	@$(PYTHON) tools/retarget.py "$(REPO)"

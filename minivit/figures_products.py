@@ -1,4 +1,4 @@
-"""Figures of products of attention weights: many at once, their diagonals, their singular values.
+"""Figures of products of attention weights: many at once, and their diagonals.
 
 As in `figures.py`: arrays in, a plotly Figure out, with a caption and `alt_text`. Matrices are
 drawn as pictures, not as numbers: 36 of 192 × 192 would be 1.3 million numbers in a notebook.
@@ -131,7 +131,7 @@ def significance_and_size(products, *, title, source):
                     row,
                     column,
                 )
-            drawn.add(name)
+            drawn, layers = {*drawn, name}, len(z)
             words.append(_two_in_words(product, name, z, cosine, stats.ceiling))
         figure.add_hrect(-3, 3, fillcolor=_ORANGE, opacity=0.35, line_width=0, row=row, col=1)
         ceiling = next(iter(networks.values())).ceiling
@@ -139,7 +139,7 @@ def significance_and_size(products, *, title, source):
             figure.add_hline(level, line={"dash": "dash", "color": _ORANGE}, row=row, col=2)
         figure.update_yaxes(title=product, row=row, col=1)
         figure.update_yaxes(range=[-1.05, 1.05], row=row, col=2)
-    figure.update_xaxes(dtick=1, zeroline=False)
+    figure.update_xaxes(dtick=1, zeroline=False, range=[0.4, layers + 0.6])
     figure.update_xaxes(title="layer", row=len(products))
     caption = f"{source} · shaded: within ±3 of chance · dashed: the most the rank allows"
     figure = _finish(
@@ -193,26 +193,3 @@ def diagonal_entries(diagonals, *, title, source):
     figure.update_yaxes(title="entry", row=1, col=1)
     alt = f"Every entry of {len(names)} diagonals. {'; '.join(words)}."
     return _finish(figure, title, f"{source} · line: the mean", alt, height=380, below=76)
-
-
-def spectra(values, *, title, source):
-    """Singular values, largest first, each list divided by its largest.
-
-    values: name → array (rank,).
-    """
-    figure = go.Figure()
-    words = []
-    dashes = ("solid", "dash", "dot", "dashdot")
-    for number, (name, singular) in enumerate(values.items()):
-        share = np.asarray(singular, float)
-        share = share / share.max()
-        colour = (_BLUE, _ORANGE, _GREY, "#009E73")[number % 4]
-        line = {"color": colour, "dash": dashes[number % 4], "width": 3}
-        y = share.round(4)
-        figure.add_trace(go.Scatter(x0=1, dx=1, y=y, name=name, mode="lines", line=line))
-        half = int((share > 0.5).sum())
-        words.append(f"{name}: {len(share)} values, {half} of them above half of the largest")
-    figure.update_xaxes(title="number, largest first")
-    figure.update_yaxes(title="singular value / largest", rangemode="tozero")
-    alt = f"Singular values by size. {'; '.join(words)}."
-    return _finish(figure, title, source, alt, height=400, below=76)

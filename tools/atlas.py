@@ -8,9 +8,12 @@ import json
 import sys
 from pathlib import Path
 
+import torch
+
 import minivit
-from minivit import atlas
+from minivit import atlas, cifar10, diagonal_stats, load_pretrained, qk, surgery
 from minivit.catalog import CATALOG, find_here
+from minivit.init import random_orthogonal
 from minivit.pretrained import read_attention
 from minivit.storage import file_digest, write_tensors, write_text
 
@@ -46,13 +49,43 @@ def make(name, folder):
         target = Path(folder) / f"{name}.{part}.safetensors"
         write_tensors(target, tensors)
         files[target.name] = file_digest(target)
-    return {
+    about = {
         "title": TITLES[name],
         "source": entry.source,
         "licence": entry.licence,
         "original": {"file": entry.file, "sha256": file_digest(path)},
         "made_by": {"tools/atlas.py": VERSION, "minivit": minivit.__version__},
         "files": files,
+    }
+    return about | ({"surgery": operate(name, weights)} if name in WITH_PRODUCTS else {})
+
+
+def operate(name, weights, images=200, rotations=5):
+    """How often the model answers the same without the multiple of I in its W_Q W_Kᵀ.
+
+    And, as controls, without as large a multiple of random rotations. The images are CIFAR-10's,
+    which the model was not trained on: what counts is whether its answer stays.
+    """
+    photos = cifar10()[0].subset(images, seed=0)
+    model = load_pretrained(name)
+    pixels = model.preprocessing(photos.images)
+    before = surgery.answers(model, pixels)
+    multiple = diagonal_stats(qk(weights)).mean[..., None, None]  # (layer, head, 1, 1)
+    layers, heads, dim, _ = weights.W_Q.shape
+
+    def share_that_stays(part):
+        after = surgery.answers(model, pixels, multiple * part)
+        return round((after == before).float().mean().item(), 3)
+
+    def rotation(seed):  # another one for each head
+        g = torch.Generator().manual_seed(seed)
+        turns = [random_orthogonal(dim, g) for _ in range(layers * heads)]
+        return torch.stack(turns).unflatten(0, (layers, heads))
+
+    return {
+        "images": f"{len(photos.images)} training images of {photos.name}, seed 0",
+        "identity": share_that_stays(torch.eye(dim)),
+        "rotations": [share_that_stays(rotation(seed)) for seed in range(rotations)],
     }
 
 
