@@ -13,7 +13,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from minivit.figures import _finish, _palette, _png
+from minivit.figures import _finish, matrix_png
 from minivit.views import Lines, Matrix, View, readable
 
 LINE_STYLES = (("#0072B2", ""), ("#D55E00", "6 4"), ("#5f5f5f", "2 3"))  # Okabe and Ito; SVG dashes
@@ -96,15 +96,15 @@ def png(panel: Matrix, *, levels: int, corner: int | None = None) -> str:
 
     corner: show only so many rows and columns.
     """
-    values = np.asarray(panel.values, np.float32)[:corner, :corner] / panel.limit
-    share = (values + 1) / 2 if panel.signed else values  # of the way along the palette
-    indices = np.rint(np.nan_to_num(share).clip(0, 1) * (levels - 1)).astype(np.uint8)
-    return _png(indices, _palette(panel.signed, levels), compress_level=1)
+    values = panel.values[:corner, :corner]
+    # Compressing more would take longer than all the rest of a live picture.
+    return matrix_png(values, panel.limit, signed=panel.signed, levels=levels, compress_level=1)
 
 
 @functools.cache
 def _colour_bar(signed):
-    return _png(np.arange(101, dtype=np.uint8)[None], _palette(signed, 101))
+    ends = np.linspace(-1 if signed else 0, 1, 101)[None]
+    return matrix_png(ends, 1, signed=signed, levels=101)
 
 
 def sliding_figure(

@@ -169,6 +169,18 @@ def image_grid(images, labels, classes, *, title, source, each=10):
     return _finish(figure, title, source, alt, height=2 * picture.shape[0] + 130, below=32)
 
 
+def matrix_png(values, limit, *, signed=True, levels=31, compress_level=6):
+    """A matrix as the data address of a PNG: red above zero and blue below, or white to blue.
+
+    values: (row, column). limit: where the colours end, at ±limit, or from 0 to limit where signed
+    is False. levels: how many colours, odd, so that zero is white.
+    """
+    share = np.asarray(values, np.float32) / limit  # of the way along the palette
+    share = np.nan_to_num((share + 1) / 2 if signed else share).clip(0, 1)
+    indices = np.rint(share * (levels - 1)).astype(np.uint8)
+    return _png(indices, _palette(signed, levels), compress_level)
+
+
 def _png(picture, palette=None, compress_level=6):
     """Data address of a picture: uint8 (height, width, 3), or (height, width) with a palette."""
     import base64

@@ -8,9 +8,8 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from minivit.figures import _finish, _palette, _png
+from minivit.figures import _finish, matrix_png
 
-LEVELS = 31  # colours of a matrix; odd, so that zero is white
 _GAP = 4  # pixels between matrices
 _BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#5f5f5f"
 _GROUPS = ((_BLUE, "circle"), (_GREY, "x-thin-open"), (_ORANGE, "diamond-open"))
@@ -73,8 +72,7 @@ def _tiled(rows, limit):
     half = _GAP // 2
     edge = ((0, 0), (half, half), (half, half))
     strips = [np.concatenate(list(np.pad(row, edge)), axis=1) for row in rows]
-    share = (np.concatenate(strips) / limit + 1) / 2
-    return _png(np.rint(share.clip(0, 1) * (LEVELS - 1)).astype(np.uint8), _palette(True, LEVELS))
+    return matrix_png(np.concatenate(strips), limit)
 
 
 def _colour_bar(limit):
