@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -17,10 +18,11 @@ from models import tiny_vit
 from torch import nn
 
 import minivit
-from minivit import ViTConfig, cifar10, train
+from minivit import ViT, ViTConfig, cifar10, diagonal_stats, train
 from minivit.circuits import split_heads
 from minivit.model import POOLS, POSITIONS, sincos_positions
 from minivit.recipes import SMOKE
+from minivit.surgery import taken_out
 from minivit.train import decay_groups
 
 LESSONS = Path(__file__).resolve().parents[1] / "lessons"
@@ -224,6 +226,63 @@ def test_01b_cosine(lesson_01b):
     expected = F.cosine_similarity(A.flatten(), B.flatten(), dim=0)
     assert torch.isclose(lesson_01b.cosine(A, B), expected)
     assert torch.isclose(lesson_01b.cosine(A, -3 * A), torch.tensor(-1.0))
+
+
+# Lesson 02.
+
+
+@pytest.fixture(scope="module")
+def lesson_02():
+    return definitions("02_reading_pretrained_weights")
+
+
+@pytest.mark.parametrize("lead, dim", [((), 9), ((4,), 30), ((2, 5), 17)])
+def test_02_significance_and_cosine(lesson_02, lead, dim):
+    product = numbers(*lead, dim, dim) + 0.7 * torch.eye(dim)
+    stats = diagonal_stats(product)
+    found = lesson_02.significance(product)
+    assert torch.allclose(found, stats.mean / stats.chance, rtol=1e-4)
+    cosine = F.cosine_similarity(product.flatten(-2), torch.eye(dim).flatten(), dim=-1)
+    assert torch.allclose(lesson_02.cosine_with_I(product), cosine, atol=1e-5)
+
+
+def test_02_rest_is_what_no_multiple_of_I_takes_away(lesson_02):
+    product = numbers(11, 11) - 3 * torch.eye(11)
+    rest = lesson_02.rest(product)
+    taken = product - rest
+    assert torch.allclose(taken, taken[0, 0] * torch.eye(11), atol=1e-6)
+    for nearby in (taken[0, 0] + 0.1, taken[0, 0] - 0.1):
+        assert rest.norm() < (product - nearby * torch.eye(11)).norm()
+
+
+def test_02_averages_over_rotations(lesson_02):
+    product = numbers(5, 5) + 2 * torch.eye(5)
+    # The lesson's own generator, which is no definition.
+    lesson_02.averages.__globals__["g"] = torch.Generator().manual_seed(0)
+    first, last = lesson_02.averages(product, [1, 3000])
+    values = torch.linalg.svdvals
+    assert torch.allclose(values(first), values(product), atol=1e-4), "one turn, nothing else"
+    assert not torch.allclose(first, product, atol=0.1)
+    assert torch.allclose(last, product.diagonal().mean() * torch.eye(5), atol=0.1)
+
+
+def test_02_correlation(lesson_02):
+    a, b = numbers(3, 4, 50), numbers(3, 4, 50, seed=1)
+    expected = np.corrcoef(a[2, 1], b[2, 1])[0, 1]
+    assert lesson_02.correlation(a, b)[2, 1] == pytest.approx(expected, abs=1e-5)
+    assert torch.allclose(lesson_02.correlation(a, 5 - 2 * a), torch.tensor(-1.0))
+
+
+@pytest.mark.parametrize("dim, heads", [(12, 3), (10, 5), (8, 1)])
+def test_02_attention_without_a_part(lesson_02, dim, heads):
+    model = ViT(ViTConfig(dim=dim, depth=1, heads=heads, patch_size=16, image_size=32))
+    x, part = numbers(2, 7, dim), numbers(1, heads, dim, dim, seed=1)
+    attention = model.blocks[0].attn
+    with taken_out(model, part):
+        expected = attention(x)
+    assert torch.allclose(lesson_02.WithoutPart(attention, part[0])(x), expected, atol=1e-5)
+    nothing = lesson_02.WithoutPart(attention, 0 * part[0])
+    assert torch.allclose(nothing(x), attention(x), atol=1e-5)
 
 
 # Lesson 05.
