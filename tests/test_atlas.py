@@ -114,6 +114,12 @@ def test_the_weights_of_the_atlas_have_the_numbers_of_the_atlas():
     assert reading.stats("ov").ceiling == 1.0
 
 
+def test_the_record_of_the_surgery_is_whole():
+    record = atlas.load(DEIT).about["surgery"]
+    assert "200 training images of CIFAR-10" in record["images"] and len(record["rotations"]) == 5
+    assert all(0 <= share <= 1 for share in (record["identity"], *record["rotations"]))
+
+
 def test_gpt2_is_there_in_numbers_alone():
     reading = atlas.load("gpt2")
     assert reading.weights is None and reading.stats("qk").mean.shape == (12, 12)
@@ -192,8 +198,9 @@ def test_the_script_makes_what_is_shipped(real_data, tmp_path, monkeypatch):
         pytest.skip("DeiT-Tiny is not in MINIVIT_DATA")
     about = maker.make(DEIT, tmp_path)
     shipped = json.loads((atlas.FOLDER / "index.json").read_text("utf-8"))["entries"][DEIT]
-    assert {**about, "files": None} == {**shipped, "files": None}
     assert about["files"].keys() == shipped["files"].keys()
+    assert about.keys() == shipped.keys() - {"surgery"}  # which takes minutes
+    assert all(shipped[key] == about[key] for key in about.keys() - {"files"})
     live = atlas.read(DEIT)
     assert live.live and "from the checkpoint itself" in live.source
     assert relative(qk(live.weights), qk(atlas.load(DEIT).weights)).max() < 0.02

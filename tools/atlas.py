@@ -11,7 +11,15 @@ from pathlib import Path
 import torch
 
 import minivit
-from minivit import atlas, cifar10, diagonal_stats, load_pretrained, qk, surgery
+from minivit import (
+    AttentionWeights,
+    atlas,
+    cifar10,
+    diagonal_stats,
+    load_pretrained,
+    qk,
+    surgery,
+)
 from minivit.catalog import CATALOG, find_here
 from minivit.init import random_orthogonal
 from minivit.pretrained import read_attention
@@ -26,8 +34,10 @@ def main():
     """Writes every entry whose checkpoint is here; returns the exit status."""
     made = [name for name in TITLES if find_here(CATALOG[name])]
     for name in TITLES:
-        print(f"{name}: {'making' if name in made else 'its file is not here'}")
+        print(f"{name}: {'making' if name in made else 'its file is not here'}", flush=True)
     entries = {name: make(name, atlas.FOLDER) for name in made}
+    for name in set(made) & set(WITH_PRODUCTS):
+        entries[name]["surgery"] = operate(name)
     write_index(atlas.FOLDER, entries)
     for path in sorted(atlas.FOLDER.glob("*.safetensors")):
         print(f"{path.stat().st_size:>9,} bytes  {path.name}")
@@ -49,7 +59,7 @@ def make(name, folder):
         target = Path(folder) / f"{name}.{part}.safetensors"
         write_tensors(target, tensors)
         files[target.name] = file_digest(target)
-    about = {
+    return {
         "title": TITLES[name],
         "source": entry.source,
         "licence": entry.licence,
@@ -57,10 +67,9 @@ def make(name, folder):
         "made_by": {"tools/atlas.py": VERSION, "minivit": minivit.__version__},
         "files": files,
     }
-    return about | ({"surgery": operate(name, weights)} if name in WITH_PRODUCTS else {})
 
 
-def operate(name, weights, images=200, rotations=5):
+def operate(name, images=200, rotations=5):
     """How often the model answers the same without the multiple of I in its W_Q W_Kᵀ.
 
     And, as controls, without as large a multiple of random rotations. The images are CIFAR-10's,
@@ -68,6 +77,7 @@ def operate(name, weights, images=200, rotations=5):
     """
     photos = cifar10()[0].subset(images, seed=0)
     model = load_pretrained(name)
+    weights = AttentionWeights.of(model)
     pixels = model.preprocessing(photos.images)
     before = surgery.answers(model, pixels)
     multiple = diagonal_stats(qk(weights)).mean[..., None, None]  # (layer, head, 1, 1)
