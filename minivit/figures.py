@@ -170,19 +170,21 @@ def image_grid(images, labels, classes, *, title, source, each=10):
     return _finish(figure, title, source, alt, height=2 * picture.shape[0] + 130, below=32)
 
 
-def matrix_png(values, limit, *, signed=True, levels=31, **options):
+def matrix_png(values, limit, *, signed=True, levels=31, compress_level=6):
     """A matrix as the data address of a PNG: red above zero and blue below, or white to blue.
 
     values: (row, column). limit: where the colours end, at ±limit, or from 0 to limit where signed
-    is False. levels: how many colours, odd, so that zero is white. options: of PIL's PNG writer.
+    is False. levels: how many colours, odd, so that zero is white.
     """
     share = np.asarray(values, np.float32) / limit  # of the way along the palette
     share = np.nan_to_num((share + 1) / 2 if signed else share).clip(0, 1)
-    return _png(np.rint(share * (levels - 1)).astype(np.uint8), _palette(signed, levels), **options)
+    indices = np.rint(share * (levels - 1)).astype(np.uint8)
+    return _png(indices, _palette(signed, levels), compress_level)
 
 
 @functools.cache
 def _palette(signed, levels):
+    """Colours from blue over white to red, or from white to blue, as [r, g, b, r, …]."""
     shares = np.linspace(0, 1, levels)
     name = "RdBu_r" if signed else "Blues"
     colours = np.array(plotly.colors.sample_colorscale(name, shares, colortype="tuple"))
@@ -191,7 +193,7 @@ def _palette(signed, levels):
     return [round(255 * channel) for channel in colours.ravel()]
 
 
-def _png(picture, palette=None, **options):
+def _png(picture, palette=None, compress_level=6):
     """Data address of a picture: uint8 (height, width, 3), or (height, width) with a palette."""
     import base64
     import io
@@ -201,7 +203,7 @@ def _png(picture, palette=None, **options):
     image, buffer = Image.fromarray(picture), io.BytesIO()
     if palette:
         image.putpalette(palette)
-    image.save(buffer, "png", **options)
+    image.save(buffer, "png", compress_level=compress_level)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
