@@ -38,6 +38,7 @@ def report(data=None):
     for found in findings:
         line = f"{'OK ' if found.ok else 'FIX'}  {found.name}: {found.detail}"
         line += "" if found.ok else f" → {found.advice}"
+        line = line.replace(str(Path.home()), "~")  # shorter, and a notebook keeps what it prints
         print(line.encode(encoding, "replace").decode(encoding))  # a Windows console may lack →
     return int(any(not found.ok and found.name in BLOCKING for found in findings))
 
