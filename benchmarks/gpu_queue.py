@@ -1,8 +1,14 @@
 """The measurements and runs that want a GPU, in order of value, in as many calls as it takes.
 
-`python -m benchmarks.gpu_queue --minutes 9 --out DIR --data ARCHIVE` goes on where DIR says that
-the last call stopped, and ends in time; benchmarks/GPU.md says how to use it. Read from top to
-bottom: the queue, which job next, a call.
+    python -m benchmarks.gpu_queue --minutes 9 --out DIR --data ARCHIVE
+
+goes on where DIR says that the last call stopped, and ends in time. Where jaxtyping is missing and
+there is no network, carry its two wheels in a folder that git ignores and put them on the path:
+
+    pip download --no-deps --dest .whl jaxtyping wadler-lindig     (before, with a network)
+    PYTHONPATH=$(echo .whl/*.whl | tr ' ' :) python3 -m benchmarks.gpu_queue …
+
+GPU.md says the rest. Read from top to bottom: the queue, which job next, a call.
 """
 
 import argparse
@@ -225,7 +231,8 @@ def go_on(jobs, results, out, work):
     for job in jobs(results):
         path = results.checkpoint(job)
         if job.kind == "run" and rounded.get(path.name):
-            results.put(job, rounded=[*results.of(job).get("rounded", []), epochs_done(path)])
+            epochs, before = epochs_done(path), results.of(job).get("rounded", [])
+            results.put(job, state="unfinished", epochs=epochs, rounded=[*before, epochs])
 
 
 def keep(jobs, results, out, work):

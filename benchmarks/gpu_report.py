@@ -28,7 +28,8 @@ def report(results):
             lines += _step_lines(key, entry["result"]) if entry["kind"] == "steps" else []
             lines += [f"{key}: {entry['result']}"] if entry["kind"] == "together" else []
         else:
-            lines.append(f"{key}: {entry['state']}, {entry.get('error') or entry.get('epochs')}")
+            why = entry.get("error") or f"{entry['epochs']} epochs are there"
+            lines.append(f"{key}: {entry['state']}, {why}")
     return lines
 
 

@@ -9,6 +9,7 @@ import threading
 import zipfile
 from collections import defaultdict
 from dataclasses import asdict, replace
+from functools import partial
 from importlib import metadata
 from itertools import count
 from pathlib import Path
@@ -274,7 +275,8 @@ def test_side_by_side_each_phase_has_its_processes(results, monkeypatch):
     clock = SimpleNamespace(monotonic=lambda: float(next(readings[threading.get_ident()])))
     monkeypatch.setattr(gpu_jobs, "time", clock)
     job, rates = Job(kind="together", arm=run().arm, processes=2), {}
-    barriers = {n: threading.Barrier(n) for n in (1, 2)}
+    passed = []
+    barriers = {n: threading.Barrier(n, partial(passed.append, n)) for n in (1, 2)}
 
     def measure(rank):
         rates[rank] = gpu_jobs.measure_together(job, rank, results.task, barriers)
@@ -286,6 +288,7 @@ def test_side_by_side_each_phase_has_its_processes(results, monkeypatch):
         thread.join(60)
     images = gpu_jobs.EPOCHS * len(results.task.train)  # between one reading and the next
     assert rates == {0: {2: images, 1: images}, 1: {2: images}}
+    assert passed == [2, 2, 1, 1], "both start and both end before one is alone"
     assert not list((results.task.folder / "checkpoints").iterdir())
 
 
@@ -338,6 +341,25 @@ def test_what_does_not_fit_is_rounded_and_said_so(tmp_path, out):
     for name, bits in {"model/w": 11, "exp_avg/w": 8, "exp_avg_sq/w": 8, "step/w": 99}.items():
         assert rounded[name].dtype == torch.float32
         assert ((rounded[name] - whole[name]).abs() <= whole[name].abs() * 2.0**-bits).all()
+
+
+def test_a_rounded_run_goes_on_and_its_entry_says_so(results, tmp_path, out):
+    do(run(), 0, -math.inf, results.task, {})
+    path = results.checkpoint(run())
+    size = sum(tensor.nbytes for tensor in read_tensors(path)[0].values())
+    assert pack([path], out, tmp_path, 0.6 * size) == [(path, "rounded")]
+    next_ = Results(tmp_path / "next", replace(results.task, folder=tmp_path / "next"))
+    gpu_queue.go_on(lambda _: [run()], next_, out, tmp_path / "next")
+    assert "unfinished, 1 epochs" in gpu_report.report(next_)[0]
+    kind, content = do(run(), 0, math.inf, next_.task, {})
+    gpu_queue.note(run(), kind, content, next_)
+    assert (
+        next_.of(run())["rounded"] == [1] and "rounded at epoch [1]" in gpu_report.report(next_)[0]
+    )
+    exact = do(run(), 0, math.inf, results.task, {})[1]["record"]["epochs"]
+    there = content["record"]["epochs"]
+    assert there[0] == exact[0] and there[2] != exact[2]
+    assert there[2]["train_loss"] == pytest.approx(exact[2]["train_loss"], rel=0.01)
 
 
 def test_a_vit_tiny_fits_a_folder_and_a_folder_its_limits(tmp_path):
