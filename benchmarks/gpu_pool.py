@@ -91,16 +91,23 @@ def serve(pipe, barriers, data, recipe, work):
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this one
     torch.set_num_threads(1)
     images = cifar10(data)
-    task = cache(lambda role: prepare(recipe, images, work, role=role))
+    task, shape = cache(lambda role: prepare(recipe, images, work, role=role)), None
     while True:
         job, rank, deadline = pipe.recv()
         try:
+            recent, shape = shape, _shape(job.arm.recipe(recipe))
+            if shape != recent:
+                torch.compiler.reset()  # it keeps code for 8 shapes, and then compiles no more
             answer = do(job, rank, deadline, task(job.role), barriers)
         except Exception as error:
             answer = "failed", f"{type(error).__name__}: {error}"[:1000]
         gc.collect()
         torch.cuda.empty_cache()  # for the others; does nothing where there is no CUDA
         pipe.send(answer)
+
+
+def _shape(recipe):
+    return recipe.model, recipe.training.batch_size
 
 
 def _die_with_parent():

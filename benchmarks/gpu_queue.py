@@ -244,7 +244,11 @@ def keep(jobs, results, out, work):
 
 
 def _parser():
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu_queue", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.gpu_queue",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--minutes", type=float, required=True, help="when to be done, from now")
     parser.add_argument("--out", required=True, help="the folder to bring back and to go on from")
     parser.add_argument("--data", help="an archive or folder of images (default: $MINIVIT_DATA)")
