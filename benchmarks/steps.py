@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from benchmarks.measure import Row, Section, interleaved, ratio, timed_row
 from benchmarks.peers import MODELS, NOTES, parameters
 from minivit.model import ViTConfig
+from minivit.runtime import pick_precision
 
 SIZES = {
     "d 64, 6 layers, 2 heads": ViTConfig(dim=64, depth=6, heads=2),
@@ -17,16 +18,32 @@ SIZES = {
 QUICK = {"a tiny model": ViTConfig(image_size=8, patch_size=4, dim=16, depth=1, heads=2)}
 
 
-def training_step(model, images, labels, *, fused=True):
-    """Returns a function that takes one step and returns nothing."""
+def training_step(model, images, labels, *, fused=True, precision="float32"):
+    """Returns a function that takes one step and returns nothing. precision: as in TrainConfig."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=fused)
+    autocast = pick_precision(images.device, precision).autocast
 
     def step():
         optimizer.zero_grad(set_to_none=True)
-        F.cross_entropy(model(images), labels).backward()
+        with autocast(images.device):
+            loss = F.cross_entropy(model(images), labels)
+        loss.backward()
         optimizer.step()
 
     return step
+
+
+def training_flops(config):
+    """Floating-point operations of one training step, for one image; matrix products only.
+
+    A product of (m, k) and (k, n) counts 2 m k n. Backward takes two products for each of forward,
+    but for the patches, whose own gradient nobody asks for.
+    """
+    n, d, patches = config.tokens, config.dim, config.grid**2
+    embed = 2 * patches * config.channels * config.patch_size**2 * d
+    attention = 2 * n * d * (3 * d + d) + 2 * 2 * n * n * d  # qkv and proj; scores and their use
+    mlp = 2 * 2 * n * d * config.hidden
+    return 2 * embed + 3 * (config.depth * (attention + mlp) + 2 * d * config.classes)
 
 
 def step_sections(*, quick, repeats):
@@ -36,7 +53,7 @@ def step_sections(*, quick, repeats):
 
 
 def _section(name, config, batch_size, repeats):
-    images, labels = _batch(config, batch_size)
+    images, labels = noise_batch(config, batch_size)
     models = {library: build(config) for library, build in MODELS.items()}
     actions = {library: training_step(model, images, labels) for library, model in models.items()}
     unfused = "minivit, AdamW not fused"
@@ -62,7 +79,7 @@ def _section(name, config, batch_size, repeats):
     return Section(title=title, rows=[*rows, goal], notes=("Ratio: its time / minivit's.", *NOTES))
 
 
-def _batch(config, batch_size):
+def noise_batch(config, batch_size):
     g = torch.Generator().manual_seed(0)
     images = torch.randn(
         batch_size, config.channels, config.image_size, config.image_size, generator=g

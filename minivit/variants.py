@@ -10,7 +10,7 @@ import torch
 
 from minivit.runtime import stream
 
-MODEL = ("heads", "pool", "positions")
+MODEL = ("patch_size", "heads", "pool", "positions")
 TRAINING = ("epochs", "batch_size", "weight_decay", "clip_norm")
 AUGMENT = ("flip", "crop", "cutout", "mixup")
 # What no recipe holds: the network is changed once, after its initialization.

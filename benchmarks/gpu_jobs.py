@@ -1,0 +1,154 @@
+"""The jobs of the GPU queue: measure a training step, measure runs side by side, run an arm."""
+
+import time
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from statistics import mean
+
+import torch
+
+from benchmarks.measure import interleaved
+from benchmarks.peers import MODELS
+from benchmarks.steps import noise_batch, training_flops, training_step
+from minivit.compare import Arm, run_arm
+from minivit.model import ViT
+from minivit.records import describe_machine
+from minivit.runtime import Stopwatch, pick_device, pick_precision
+from minivit.train import train
+
+REPEATS, STEPS = 7, 10  # rounds that count, and training steps in each; without a GPU 1 and 1
+EPOCHS = 3  # of each measurement side by side
+MARGIN = 1.2  # an epoch may take this much longer than the longest of the last RECENT
+RECENT = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One entry of the queue.
+
+    kind: "steps" (a training step against timm), "together" (1 to `processes` runs side by side) or
+    "run". arm: what is run; for a measurement only its variant matters. seconds: at most, for a
+    measurement. alone: nothing runs beside it, as for a time that is to be quoted.
+    """
+
+    kind: str
+    arm: Arm
+    role: str = "live"
+    processes: int = 1
+    seconds: float | None = None
+    alone: bool = False
+
+
+class OutOfTime(Exception):
+    """A run stopped after an epoch, because the next might not have ended in time."""
+
+
+class Budget:
+    """The callback that stops a run before an epoch that might end after `deadline`."""
+
+    def __init__(self, deadline, epochs, clock=time.monotonic):
+        self.deadline, self.epochs, self.clock = deadline, epochs, clock
+        self.done, self.marks = 0, [clock()]
+
+    def __call__(self, epoch):
+        self.done = epoch.epoch
+        self.marks.append(self.clock())
+        if self.done < self.epochs and self.marks[-1] + MARGIN * self._longest() > self.deadline:
+            raise OutOfTime
+
+    def _longest(self):
+        # The first holds the start and the compilation: it counts only while it is all there is.
+        return max(self._spans()[1:][-RECENT:] or self._spans())
+
+    def _spans(self):
+        return [b - a for a, b in zip(self.marks, self.marks[1:], strict=False)]
+
+    def pace(self):
+        """[seconds before the first epoch, mean seconds of an epoch], or None before an epoch."""
+        if not (spans := self._spans()):
+            return None
+        epoch = mean(spans[1:] or spans)
+        return [max(spans[0] - epoch, 0.0), epoch]
+
+
+def do(job, rank, deadline, task, barriers):
+    """Does one job; returns (kind, content). deadline: on the clock time.monotonic()."""
+    if job.kind == "steps":
+        return "done", {"result": measure_steps(job, task)}
+    if job.kind == "together":
+        return "done", {"result": measure_together(job, rank, task, barriers)}
+    budget = Budget(deadline, job.arm.recipe(task.recipe).training.epochs)
+    try:
+        record = run_arm(job.arm, task, callback=budget)
+    except OutOfTime:
+        return "unfinished", {"epochs": budget.done, "pace": budget.pace()}
+    return "done", {"record": asdict(record), "pace": budget.pace()}
+
+
+def measure_steps(job, task):
+    """Seconds of a step of minivit and of timm, interleaved, and what a share of peak needs.
+
+    The same batch, optimizer and precision for all; compiled on CUDA only.
+    """
+    recipe, device = job.arm.recipe(task.recipe), pick_device()
+    cuda, batch = device.type == "cuda", recipe.training.batch_size
+    images, labels = (values.to(device) for values in noise_batch(recipe.model, batch))
+    actions = {}
+    for way in ("eager", "compiled") if cuda else ("eager",):
+        for library in ("minivit", "timm"):
+            model = MODELS[library](recipe.model).to(device)
+            if way == "compiled":
+                model.compile(dynamic=False)
+            step = training_step(model, images, labels, precision="auto")
+            actions[f"{library} {way}"] = partial(_seconds, step, STEPS if cuda else 1, device)
+    return {
+        "seconds": interleaved(actions, REPEATS if cuda else 1),
+        "batch": batch,
+        "flops": batch * training_flops(recipe.model),
+        "matmul": matmul_rate(device),
+        "precision": str(pick_precision(device).dtype),
+        "device": describe_machine(device),
+    }
+
+
+def _seconds(action, times, device):
+    watch = Stopwatch(device)
+    for _ in range(times):
+        action()
+    return watch.seconds() / times
+
+
+def matmul_rate(device):
+    """Floating-point operations a second of a large bfloat16 product of random matrices."""
+    n = 8192 if device.type == "cuda" else 256
+    a, b = torch.randn(2, n, n, device=device).bfloat16()
+    _seconds(lambda: a @ b, 3, device)
+    return 2 * n**3 / _seconds(lambda: a @ b, 10, device)
+
+
+def measure_together(job, rank, task, barriers):
+    """Images a second of this process beside the others: {processes side by side: rate}.
+
+    All start with job.processes side by side; from phase to phase one falls away, at last the one
+    with rank 0 is alone. An epoch is all that it is in a run: validation and checkpoint as well.
+    """
+    recipe = job.arm.recipe(task.recipe)
+    phases = list(range(job.processes, rank, -1))
+    starts, ends = [], []
+
+    def between(epoch):
+        phase, within = divmod(epoch.epoch - 1, EPOCHS)
+        if not within:  # the first epoch of all, which compiles, belongs to no phase
+            ends.append(time.monotonic())
+            for n in phases[max(phase - 1, 0) : phase + 1]:  # all end one, then all start the next
+                barriers[n].wait()
+            starts.append(time.monotonic())
+
+    epochs = 1 + EPOCHS * len(phases)
+    config = replace(recipe.training, epochs=epochs, warmup_epochs=1.0)
+    file = task.folder / "checkpoints" / f"together-{rank}.safetensors"
+    file.unlink(missing_ok=True)
+    train(ViT(recipe.model), task.train, task.validation, config, checkpoint=file, callback=between)
+    file.unlink()
+    images = EPOCHS * len(task.train)
+    return {n: images / (b - a) for n, a, b in zip(phases, starts, ends[1:], strict=False)}

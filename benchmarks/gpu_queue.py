@@ -1,0 +1,263 @@
+"""The measurements and runs that want a GPU, in order of value, in as many calls as it takes.
+
+    python -m benchmarks.gpu_queue --minutes 9 --out DIR --data ARCHIVE
+
+goes on where DIR says that the last call stopped, and ends in time. Where jaxtyping is missing and
+there is no network, carry its two wheels in a folder that git ignores and put them on the path:
+
+    pip download --no-deps --dest .whl jaxtyping wadler-lindig     (before, with a network)
+    PYTHONPATH=$(echo .whl/*.whl | tr ' ' :) python3 -m benchmarks.gpu_queue …
+
+GPU.md says the rest. Read from top to bottom: the queue, which job next, a call.
+"""
+
+import argparse
+import signal
+import sys
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from benchmarks.gpu_jobs import Job
+from benchmarks.gpu_pool import MOST, Pool
+from benchmarks.gpu_report import report
+from benchmarks.gpu_state import Results, epochs_done, pack, unpack
+from benchmarks.steps import training_flops
+from minivit.compare import Arm, last_accuracy, prepare
+from minivit.data import cifar10
+from minivit.protocol import FIRST_TUNING_SEED, rates
+from minivit.recipes import FULL, SMOKE
+from minivit.records import Record
+from minivit.runtime import pick_device
+
+BASE, OTHER_BASE, PATCH_2 = "torch_default", "vit_trunc_normal", "patch_size=2"
+ATTENTIONS, SEEDS = ("plain", "mimetic", "rotated"), (0, 1, 2)
+START = 60  # seconds before a first epoch, until that was measured
+CLOSING = 15  # seconds at the end for packing, or a tenth of the time where that is less
+# Time to 90 %: the cheapest of these that reaches TO_REACH on validation images is run as final.
+TO_REACH, NINETY_SEEDS = 0.905, range(10)
+CANDIDATES = (
+    "epochs=200",
+    "epochs=200,batch_size=256",
+    "patch_size=2,epochs=40",
+    "patch_size=2,epochs=60",
+    "patch_size=2,epochs=60,batch_size=256",
+)
+# For --quick; as many images as the largest batch of a candidate.
+QUICK = replace(SMOKE, model=replace(SMOKE.model, dim=16, depth=1), subset=256)
+say = partial(print, flush=True)
+
+
+def queue(results):
+    """All jobs in order of value, as far as they are known by now."""
+    for variant in ("", PATCH_2):
+        yield Job(kind="steps", arm=_plain(variant), seconds=150)
+    for variant, processes in (("", MOST), (PATCH_2, 2)):
+        arm = _plain(variant)
+        yield Job(kind="together", arm=arm, processes=processes, seconds=100)
+    yield from _runs(results, BASE)
+    yield from _ninety(results)
+    yield from _runs(results, BASE, variant=PATCH_2)
+    yield from _runs(results, OTHER_BASE)
+
+
+def _plain(variant):
+    return Arm(base=BASE, attention="plain", variant=variant)
+
+
+def _runs(results, base, attentions=ATTENTIONS, seeds=SEEDS, variant=""):
+    """Final runs, one seed after the other, so that what is there can be paired.
+
+    The first has the device for itself: its seconds can be quoted.
+    """
+    for seed in seeds:
+        for attention in attentions:
+            rate, _ = rates(results.task.recipe.name, base, attention)
+            names = {"base": base, "attention": attention, "variant": variant, "seed": seed}
+            alone = (seed, attention) == (seeds[0], attentions[0])
+            arm = Arm(**names, learning_rate=rate)
+            yield Job(kind="run", arm=arm, role="final", alone=alone)
+
+
+def _ninety(results):
+    names = {"base": BASE, "attention": "mimetic", "seed": FIRST_TUNING_SEED}
+    tried = [Job(kind="run", arm=Arm(**names, variant=v), role="tuning") for v in CANDIDATES]
+    yield from tried
+    if not all(results.settled(job) for job in tried):
+        return
+    found = [(job, results.of(job)["record"]) for job in tried if "record" in results.of(job)]
+    good = [job for job, record in found if last_accuracy(Record(**record)) >= TO_REACH]
+    if good:
+        best = min(good, key=lambda job: _operations(results.recipe(job.arm))).arm.variant
+        yield from _runs(results, BASE, ("mimetic",), NINETY_SEEDS, variant=best)
+
+
+def _operations(recipe):
+    return recipe.training.epochs * training_flops(recipe.model)
+
+
+def choose(todo, running, left, results):
+    """Returns (job, whether it fits): what to start with `left` seconds left, beside `running`.
+
+    The first that fits; if none does, the first run of which some epochs fit; (None, True) where
+    the first must wait for what is running or where there is nothing to start.
+    """
+    for job in todo:
+        if running and not _may_join(job, running, results):
+            return None, True
+        if seconds_needed(job, results) <= left:
+            return job, True
+    for job in todo:
+        if job.kind == "run" and seconds_needed(job, results, epochs=3) <= left:
+            return job, False
+    return None, True
+
+
+def _may_join(job, running, results):
+    together = [job, *running]
+    if any(j.alone or j.kind != "run" for j in together):
+        return False
+    return len(running) < min(side_by_side(j, results) for j in together)
+
+
+def seconds_needed(job, results, epochs=None):
+    """Seconds for a job, or for some epochs of it, by what this folder knows; 0 if by nothing."""
+    if job.kind != "run":
+        return job.seconds
+    recipe, entries = results.recipe(job.arm), results.same_model(job)
+    left = recipe.training.epochs - epochs_done(results.checkpoint(job))
+    paces = [entry["pace"] for entry in entries if entry.get("pace")]
+    if paces:
+        start, epoch = map(max, zip(*paces, strict=True))
+    else:
+        n, measured = side_by_side(job, results), _rates(job, results)
+        start, epoch = START, n * len(results.task.train) / measured[n] if measured else 0
+        if not measured:
+            return 0
+    return 1.1 * (start + epoch * min(left, epochs or left))
+
+
+def side_by_side(job, results):
+    """How many runs of this shape share the device: the fewest within 5 % of the best rate."""
+    measured = _rates(job, results) or {1: 1.0}
+    return min(n for n, rate in measured.items() if rate >= 0.95 * max(measured.values()))
+
+
+def _rates(job, results):
+    """{processes: images a second, all together} as measured for a network of this shape."""
+    found = [
+        e["result"] for e in results.same_model(job) if e["kind"] == "together" and "result" in e
+    ]
+    return {int(n): rate for n, rate in found[-1].items()} if found else {}
+
+
+def work_off(jobs, results, pool, deadline, clock=time.monotonic):
+    """Runs what jobs(results) lists until nothing is left to start or the deadline has come."""
+    failed, parts, partly = set(), {}, None
+    while clock() < deadline:
+        out = {*pool.running, *failed}
+        todo = [job for job in jobs(results) if job not in out and not results.settled(job)]
+        job, fits = choose(todo, pool.running, deadline - clock(), results)
+        if job and not fits and partly in pool.running:
+            job = None  # one run at most is started that will not end: so much can be carried on
+        if job:
+            partly = partly if fits else job
+            say(f"starts{'' if fits else ', to go on another time'}: {results.key(job)}")
+            pool.give(job, deadline)
+        elif not pool.running:
+            return
+        for answered, kind, content in pool.answers(0 if job else deadline - clock()):
+            if kind == "failed":
+                failed.add(answered)
+            elif answered.processes > 1:
+                parts.setdefault(answered, []).append(content["result"])
+                if len(parts[answered]) < answered.processes:
+                    continue
+                content = {"result": _added(parts[answered])}
+            note(answered, kind, content, results)
+    for job in pool.running:
+        if job.kind != "run":  # it was started because it fits: it hangs
+            note(job, "failed", "it had not ended when the time was up", results)
+
+
+def _added(rates):
+    """The sum over processes of {processes side by side: rate}, with text for JSON as keys."""
+    return {str(n): sum(rate.get(n, 0) for rate in rates) for n in sorted(max(rates, key=len))}
+
+
+def note(job, kind, content, results):
+    """Puts what came of a job into the results, and says it."""
+    if kind == "failed":
+        failures = results.of(job).get("failures", 0) + 1
+        results.put(job, state="failed", failures=failures, error=content)
+        say(f"failed: {results.key(job)}: {content}")
+        return
+    alone = job.alone or side_by_side(job, results) == 1
+    results.put(job, state=kind, alone=alone, error=None, **content)
+    if kind == "done" and job.kind == "run":
+        results.checkpoint(job).unlink(missing_ok=True)
+    say(f"{kind}: {results.key(job)}")
+
+
+def main(arguments=None, jobs=queue):
+    options = _parser().parse_args(arguments)
+    if not options.quick and pick_device().type != "cuda":
+        raise SystemExit("no CUDA device here; --quick tries the queue without one")
+    end = time.monotonic() + 60 * options.minutes
+    out, work = Path(options.out), Path(options.work)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is done is packed
+    for leftover in [*out.glob(".*.part"), *work.rglob(".*.part")]:  # of a call that was killed
+        leftover.unlink()
+    recipe = QUICK if options.quick else FULL
+    results = Results(out, prepare(recipe, cifar10(options.data), work))
+    if options.quick:
+        final, jobs = jobs, lambda results: (replace(j, role="live") for j in final(results))
+    go_on(jobs, results, out, work)
+    pool = Pool(options.data, recipe, work)
+    try:
+        work_off(jobs, results, pool, end - min(CLOSING, 6 * options.minutes))
+    finally:
+        pool.stop()
+        keep(jobs, results, out, work)
+    known = list(jobs(results))
+    done = sum(results.of(job).get("state") == "done" for job in known)
+    say(f"{done} of {len(known)} jobs known by now are done", *report(results), sep="\n")
+
+
+def go_on(jobs, results, out, work):
+    """Takes the unfinished runs out of the folder; an entry says at which epoch one was rounded."""
+    rounded = unpack(out, work / "checkpoints")
+    for job in jobs(results):
+        path = results.checkpoint(job)
+        if job.kind == "run" and rounded.get(path.name):
+            epochs, before = epochs_done(path), results.of(job).get("rounded", [])
+            results.put(job, state="unfinished", epochs=epochs, rounded=[*before, epochs])
+
+
+def keep(jobs, results, out, work):
+    """Packs the unfinished runs into the folder, the most valuable ones first."""
+    runs = [job for job in jobs(results) if job.kind == "run" and not results.of(job).get("error")]
+    paths = [results.checkpoint(job) for job in runs if not results.settled(job)]
+    for path, fate in pack([path for path in paths if epochs_done(path)], out, work):
+        say(f"kept, {fate}: {path.stem} at epoch {epochs_done(path)}")
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.gpu_queue",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--minutes", type=float, required=True, help="when to be done, from now")
+    parser.add_argument("--out", required=True, help="the folder to bring back and to go on from")
+    parser.add_argument("--data", help="an archive or folder of images (default: $MINIVIT_DATA)")
+    parser.add_argument(
+        "--work", default="runs/gpu_queue", help="checkpoints (default %(default)s)"
+    )
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: does it run? no numbers")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

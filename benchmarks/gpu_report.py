@@ -1,0 +1,73 @@
+"""`python -m benchmarks.gpu_report DIR`: what a GPU queue's folder says, its records as files."""
+
+import argparse
+from dataclasses import replace
+from statistics import median
+
+from benchmarks.gpu_state import Results, source_digest
+from benchmarks.measure import ratio
+from minivit.records import Record, current_commit, write_record
+
+
+def report(results):
+    """Lines of text on everything in the folder."""
+    lines = []
+    for key, entry in results.entries.items():
+        if "record" in entry:
+            record, rounded = Record(**entry["record"]), entry.get("rounded")
+            last, test = record.epochs[-1]["validation_accuracy"], record.final_accuracy
+            seconds = sum(epoch["seconds"] for epoch in record.epochs)
+            lines.append(
+                f"{key}: {100 * last:.2f} % on validation images, "
+                + ("" if test is None else f"{100 * test:.2f} % on test images, ")
+                + f"{seconds:.1f} s of training {'alone' if entry['alone'] else 'beside others'} "
+                f"on {record.device}"
+                + (f", rounded at epoch {rounded} on its way" if rounded else "")
+            )
+        elif entry["state"] == "done":
+            lines += _step_lines(key, entry["result"]) if entry["kind"] == "steps" else []
+            lines += [f"{key}: {entry['result']}"] if entry["kind"] == "together" else []
+        else:
+            why = entry.get("error") or f"{entry['epochs']} epochs are there"
+            lines.append(f"{key}: {entry['state']}, {why}")
+    return lines
+
+
+def _step_lines(key, result):
+    """Ratio: its time / timm's eager, within each round."""
+    lines = [f"{key}: {result['device']}, {result['precision']}, batch {result['batch']}"]
+    for name, seconds in result["seconds"].items():
+        step = median(seconds)
+        rate, share = result["flops"] / step, result["flops"] / step / result["matmul"]
+        lines.append(
+            f"  {name:<18}{1000 * step:8.2f} ms {result['batch'] / step:10,.0f} images/s "
+            f"{rate / 1e12:7.1f} TFLOP/s, {100 * share:.0f} % of a large bfloat16 product; "
+            f"timm eager / it {ratio(result['seconds']['timm eager'], seconds)}"
+        )
+    return lines
+
+
+def records(results):
+    """The Records of finished runs, with the commit where this checkout is the code that ran."""
+    commit, dirty = current_commit()
+    for entry in results.entries.values():
+        if "record" in entry:
+            record = Record(**entry["record"])
+            known = record.commit is None and entry["source"] == source_digest()
+            yield replace(record, commit=commit, dirty=dirty) if known else record
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu_report", description=__doc__)
+    parser.add_argument("folder", help="what a GPU queue was given as --out")
+    parser.add_argument("--records", metavar="FOLDER", help="write its records there, a file each")
+    options = parser.parse_args(arguments)
+    results = Results(options.folder)
+    print(*report(results), sep="\n")
+    if options.records:
+        for record in records(results):
+            print(write_record(record, options.records))
+
+
+if __name__ == "__main__":
+    main()

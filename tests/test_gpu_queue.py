@@ -1,0 +1,528 @@
+"""The GPU queue, on a CPU with tiny jobs: order, budget, kills, what fits into a folder."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+import threading
+import zipfile
+from collections import defaultdict
+from dataclasses import asdict, replace
+from functools import partial
+from importlib import metadata
+from itertools import count
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import gpu_jobs, gpu_queue, gpu_report, gpu_state
+from benchmarks.epochs import noise_images
+from benchmarks.gpu_jobs import Budget, Job, do
+from benchmarks.gpu_queue import choose, queue, work_off
+from benchmarks.gpu_state import Results, epochs_done, pack, unpack
+from benchmarks.steps import training_flops
+from minivit import protocol
+from minivit.checkpoint import MOMENTS
+from minivit.compare import Arm, prepare, run_arm
+from minivit.model import ViT, ViTConfig
+from minivit.recipes import FULL, SMOKE
+from minivit.records import Record, load_records
+from minivit.storage import read_tensors, write_tensors
+
+ROOT = Path(__file__).parents[1]
+RECIPE = replace(
+    SMOKE,
+    model=ViTConfig(dim=16, depth=1, heads=2, patch_size=8),
+    training=replace(SMOKE.training, epochs=3, batch_size=20, warmup_epochs=0.5),
+    subset=60,
+    validation=20,
+)
+
+
+@pytest.fixture
+def results(tmp_path):
+    images = noise_images(100)
+    return Results(tmp_path / "out", prepare(RECIPE, (images, images), tmp_path / "work"))
+
+
+def run(seed=0, attention="plain", variant="", **rest):
+    arm = Arm(base="torch_default", attention=attention, seed=seed, variant=variant)
+    return Job(kind="run", arm=arm, **rest)
+
+
+def untimed(record):
+    return [{k: v for k, v in epoch.items() if k != "seconds"} for epoch in record["epochs"]]
+
+
+# The queue itself
+
+
+@pytest.fixture
+def full(tmp_path, monkeypatch):
+    """Results of the real recipe, without images: nothing is run."""
+    monkeypatch.setattr(protocol, "current_commit", lambda: ("abc", False))
+    return Results(
+        tmp_path, SimpleNamespace(recipe=FULL, data={"train": "0" * 64}, folder=tmp_path)
+    )
+
+
+def test_the_queue_is_in_order_of_value(full):
+    jobs = list(queue(full))
+    assert [(j.kind, j.arm.variant) for j in jobs[:4]] == [
+        ("steps", ""),
+        ("steps", "patch_size=2"),
+        ("together", ""),
+        ("together", "patch_size=2"),
+    ]
+    first = [(j.arm.base, j.arm.variant, j.arm.attention, j.arm.seed) for j in jobs[4:13]]
+    arms = [(a, seed) for seed in (0, 1, 2) for a in ("plain", "mimetic", "rotated")]
+    assert first == [("torch_default", "", *arm) for arm in arms]
+    rest = [j for j in jobs[13:] if j.role == "final"]
+    assert [j.arm.variant for j in rest] == ["patch_size=2"] * 9 + [""] * 9
+    assert {j.arm.base for j in rest[9:]} == {"vit_trunc_normal"}
+    assert len({full.key(job) for job in jobs}) == len(jobs)
+
+
+def test_every_run_is_one_that_the_protocol_accepts(full):
+    for job in queue(full):
+        protocol.check_role(job.role, FULL, job.arm)
+
+
+def finish(results, job, accuracy):
+    epoch = {"epoch": 1, "train_loss": 1.0, "validation_accuracy": accuracy, "seconds": 1.0}
+    record = Record(
+        scale="full",
+        base=job.arm.base,
+        attention=job.arm.attention,
+        variant=job.arm.variant,
+        seed=job.arm.seed,
+        role=job.role,
+        learning_rate=1e-3,
+        recipe={},
+        data={},
+        versions={},
+        device="none",
+        commit=None,
+        dirty=False,
+        epochs=[epoch],
+        final_accuracy=None,
+    )
+    results.put(job, state="done", alone=True, record=asdict(record), pace=[5.0, 1.0])
+
+
+def test_ninety_takes_the_cheapest_candidate_that_reaches_it(full):
+    tried = [job for job in queue(full) if job.role == "tuning"]
+    reached = {"epochs=200": 0.89, "patch_size=2,epochs=40": 0.906}
+    for job in tried[:-1]:
+        finish(full, job, reached.get(job.arm.variant, 0.92))
+    assert len(list(queue(full))) == 4 + 9 + len(tried) + 18, "one is not tried yet"
+    finish(full, tried[-1], 0.95)
+    new = [job for job in queue(full) if job.role == "final" and job.arm.seed > 2]
+    # 40 epochs of patch 2 are fewer operations than 60 of it and than 200 of patch 4.
+    assert {job.arm.variant for job in new} == {"patch_size=2,epochs=40"}
+    assert [job.arm.seed for job in new] == list(range(3, 10))
+
+
+def test_operations_are_those_that_torch_counts():
+    for config in (ViTConfig(depth=2), ViTConfig(depth=1, dim=32, heads=2, pool="cls")):
+        with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+            ViT(config)(torch.randn(2, 3, 32, 32)).sum().backward()
+        assert counter.get_total_flops() == 2 * training_flops(config)
+
+
+# Which job next
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+class FakePool:
+    """Answers when the clock says that a job is over: `seconds` of it after its start."""
+
+    def __init__(self, clock, seconds, results, epochs=10):
+        self.clock, self.seconds, self.results = clock, seconds, results
+        self.started, self.ends, self.most = [], {}, 0
+
+    @property
+    def running(self):
+        return list(self.ends)
+
+    def give(self, job, deadline):
+        self.started.append(job)
+        self.ends[job] = self.clock.now + self.seconds(job)
+        self.most = max(self.most, len(self.ends))
+
+    def answers(self, timeout):
+        job = min(self.ends, key=self.ends.get)
+        if self.ends[job] > self.clock.now + timeout:
+            self.clock.now += timeout
+            return
+        self.clock.now = self.ends.pop(job)
+        if job.kind == "run":
+            pace = [self.seconds(job) / 4] * 2  # a start and three epochs
+            yield job, "done", {"record": {}, "pace": pace}
+        for rank in range(job.processes if job.kind == "together" else 0):
+            yield job, "done", {"result": dict.fromkeys(range(job.processes, rank, -1), 10.0)}
+        if job.kind == "steps":
+            yield job, "done", {"result": {}}
+
+
+def test_jobs_run_in_order_and_only_those_that_fit(results):
+    jobs = [run(seed) for seed in range(5)]
+    clock = Clock()
+    pool = FakePool(clock, lambda job: 30.0, results)
+    work_off(lambda _: jobs, results, pool, 100.0, clock)
+    # Three fit, 10 s are left, which is too little for three epochs of a fourth.
+    assert pool.started == jobs[:3] and clock.now <= 100 and pool.most == 1
+    again = FakePool(clock, lambda job: 30.0, results)
+    work_off(lambda _: jobs, results, again, 1000.0, clock)
+    assert again.started == jobs[3:], "what is there is not run again"
+
+
+def test_runs_share_the_device_where_that_was_measured_to_pay(results):
+    measure = Job(kind="together", arm=run().arm, processes=4, seconds=10)
+    alone, jobs = run(9, alone=True), [run(seed) for seed in range(6)]
+    clock = Clock()
+    pool = FakePool(clock, lambda job: 10.0, results)
+    work_off(lambda _: [measure, *jobs[:3], alone, *jobs[3:]], results, pool, 1e6, clock)
+    # The fake rates are 10 for each process, so four have four times the rate of one.
+    assert results.of(measure)["result"] == {"1": 10.0, "2": 20.0, "3": 30.0, "4": 40.0}
+    assert gpu_queue.side_by_side(jobs[0], results) == 4 and pool.most == 3
+    assert results.of(alone)["alone"] and not results.of(jobs[0])["alone"]
+    results.put(measure, result={"1": 10.0, "2": 14.0, "3": 14.5, "4": 13.0})
+    assert gpu_queue.side_by_side(jobs[0], results) == 2, "within 5 % of the best, the fewest"
+
+
+def test_what_cannot_end_is_started_once_and_nothing_beside_it_that_cannot_either(results):
+    finish(results, run(0), 0.5)  # a start of 5 s, then 1 s an epoch
+    results.put(run(0), pace=[5.0, 10.0])
+    results.put(Job(kind="together", arm=run().arm), state="done", result={"1": 10.0, "2": 20.0})
+    long, other = run(1), run(2)
+    assert choose([long, other], [], 45.0, results) == (long, True)
+    # 3 epochs: 1.1 (5 + 30) = 38.5 s.
+    assert choose([long, other], [], 38.0, results) == (None, True)
+    longer = run(3, variant="epochs=30")
+    assert choose([longer, other], [], 45.0, results) == (other, True), "the next that fits"
+    assert choose([longer], [], 45.0, results) == (longer, False), "some epochs of it"
+    clock = Clock()
+    pool = FakePool(clock, lambda job: 1e3, results)
+    two = [longer, run(4, variant="epochs=30")]
+    work_off(lambda _: two, results, pool, 60.0, clock)
+    assert pool.started == [longer] and clock.now == 60
+
+
+def test_a_measurement_that_hangs_is_named(results):
+    job = Job(kind="steps", arm=run().arm, seconds=10)
+    clock = Clock()
+    work_off(lambda _: [job], results, FakePool(clock, lambda _: 1e9, results), 50.0, clock)
+    assert results.of(job)["state"] == "failed" and not results.settled(job)
+    results.put(job, failures=2)
+    assert results.settled(job)
+    results.entries[results.key(job)]["source"] = "other code"
+    assert not results.settled(job), "other code may try again"
+
+
+# The budget of a run
+
+
+@pytest.mark.parametrize("deadline, done", [(65.0, 1), (70.0, 2), (75.0, 3)])
+def test_no_epoch_is_started_that_might_pass_the_deadline(results, deadline, done):
+    clock, heard = Clock(), []
+    budget = Budget(deadline, 3, clock)
+
+    def tick(epoch):  # a start of 10 s, then 20 s an epoch
+        clock.now += 30.0 if epoch.epoch == 1 else 20.0
+        heard.append(epoch.epoch)
+        budget(epoch)
+
+    # After one epoch (at 30 s) the next may take 1.2 · 30 s, after two (at 50 s) 1.2 · 20 s.
+    if done < 3:
+        with pytest.raises(gpu_jobs.OutOfTime):
+            run_arm(run().arm, results.task, callback=tick)
+    else:
+        run_arm(run().arm, results.task, callback=tick)
+    assert heard[-1] == done == epochs_done(results.checkpoint(run())) and clock.now <= deadline
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_record(results, tmp_path):
+    kind, content = do(run(), 0, -math.inf, results.task, {})
+    assert (kind, content["epochs"]) == ("unfinished", 1)
+    kind, content = do(run(), 0, math.inf, results.task, {})
+    whole = run_arm(run().arm, replace(results.task, folder=tmp_path / "whole"))
+    assert kind == "done" and untimed(content["record"]) == untimed(asdict(whole))
+
+
+# Measurements
+
+
+def test_a_step_is_measured_against_timm(results):
+    result = gpu_jobs.measure_steps(Job(kind="steps", arm=run().arm), results.task)
+    assert result["seconds"].keys() == {"minivit eager", "timm eager"}
+    assert result["flops"] == 20 * training_flops(RECIPE.model) and result["matmul"] > 0
+
+
+def test_side_by_side_each_phase_has_its_processes(results, monkeypatch):
+    readings = defaultdict(count)
+    clock = SimpleNamespace(monotonic=lambda: float(next(readings[threading.get_ident()])))
+    monkeypatch.setattr(gpu_jobs, "time", clock)
+    job, rates = Job(kind="together", arm=run().arm, processes=2), {}
+    passed = []
+    barriers = {n: threading.Barrier(n, partial(passed.append, n)) for n in (1, 2)}
+
+    def measure(rank):
+        rates[rank] = gpu_jobs.measure_together(job, rank, results.task, barriers)
+
+    threads = [threading.Thread(target=measure, args=(rank,)) for rank in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    images = gpu_jobs.EPOCHS * len(results.task.train)  # between one reading and the next
+    assert rates == {0: {2: images, 1: images}, 1: {2: images}}
+    assert passed == [2, 2, 1, 1], "both start and both end before one is alone"
+    assert not list((results.task.folder / "checkpoints").iterdir())
+
+
+# What comes back
+
+
+def checkpoint(folder, name="a", n=2000):
+    """A file as training writes it: three of n, and a step."""
+    g = torch.Generator().manual_seed(0)
+    tensors = {f"{kind}/w": torch.randn(n, generator=g) for kind in ("model", *MOMENTS[1:])}
+    tensors["exp_avg_sq/w"] = tensors["exp_avg_sq/w"] ** 2 * 1e-12
+    tensors["step/w"] = torch.tensor(8701.0)
+    path = folder / f"{name}.safetensors"
+    write_tensors(path, tensors, {"epochs": [{}, {}], "run": {}, "start": [0.1], "scaler": {}})
+    return path
+
+
+def moved(paths, tmp_path, limit, name):
+    """What arrives on the next machine, and what `pack` and `unpack` say."""
+    fates = pack(paths, tmp_path / "out", tmp_path, limit)
+    return fates, unpack(tmp_path / "out", tmp_path / name)
+
+
+@pytest.fixture
+def out(tmp_path):
+    (tmp_path / "out").mkdir()
+    return tmp_path / "out"
+
+
+def test_what_fits_comes_back_exactly(tmp_path, out, monkeypatch):
+    monkeypatch.setattr(gpu_state, "FILE_BYTES", 10_000)
+    path = checkpoint(tmp_path)
+    fates, written = moved([path], tmp_path, 30_000, "next")
+    assert fates == [(path, "exact")] and written == {"a.safetensors": False}
+    assert 2 < len(list(out.iterdir())) < 8
+    assert max(file.stat().st_size for file in out.iterdir()) <= 10_000
+    (tensors, notes), (others, other_notes) = (
+        read_tensors(file) for file in (path, tmp_path / "next" / path.name)
+    )
+    assert notes == other_notes and tensors.keys() == others.keys()
+    assert all(torch.equal(tensors[name], others[name]) for name in tensors)
+
+
+def test_what_does_not_fit_is_rounded_and_said_so(tmp_path, out):
+    paths = [checkpoint(tmp_path, name) for name in "abc"]
+    fates, written = moved(paths, tmp_path, 36_020, "next")
+    assert [fate for _, fate in fates] == ["exact", "rounded", "left out"]
+    assert written == {"a.safetensors": False, "b.safetensors": True}
+    whole, rounded = (read_tensors(f)[0] for f in (paths[1], tmp_path / "next" / "b.safetensors"))
+    for name, bits in {"model/w": 11, "exp_avg/w": 8, "exp_avg_sq/w": 8, "step/w": 99}.items():
+        assert rounded[name].dtype == torch.float32
+        assert ((rounded[name] - whole[name]).abs() <= whole[name].abs() * 2.0**-bits).all()
+
+
+def test_a_rounded_run_goes_on_and_its_entry_says_so(results, tmp_path, out):
+    do(run(), 0, -math.inf, results.task, {})
+    path = results.checkpoint(run())
+    size = sum(tensor.nbytes for tensor in read_tensors(path)[0].values())
+    assert pack([path], out, tmp_path, 0.6 * size) == [(path, "rounded")]
+    next_ = Results(tmp_path / "next", replace(results.task, folder=tmp_path / "next"))
+    gpu_queue.go_on(lambda _: [run()], next_, out, tmp_path / "next")
+    assert "unfinished, 1 epochs" in gpu_report.report(next_)[0]
+    kind, content = do(run(), 0, math.inf, next_.task, {})
+    gpu_queue.note(run(), kind, content, next_)
+    assert (
+        next_.of(run())["rounded"] == [1] and "rounded at epoch [1]" in gpu_report.report(next_)[0]
+    )
+    exact = do(run(), 0, math.inf, results.task, {})[1]["record"]["epochs"]
+    there = content["record"]["epochs"]
+    assert there[0] == exact[0] and there[2] != exact[2]
+    assert there[2]["train_loss"] == pytest.approx(exact[2]["train_loss"], rel=0.01)
+
+
+def test_a_vit_tiny_fits_a_folder_and_a_folder_its_limits(tmp_path):
+    """8 files of 16 MB at most; with the images (18.6 MB) and the code, less than 64 MiB."""
+    parameters = sum(p.numel() for p in ViT(FULL.model).parameters())
+    assert 6 * parameters < gpu_state.STATE_BYTES < 64 * 2**20 - 18.6e6 - 8e6
+    assert 1 + math.ceil((gpu_state.STATE_BYTES + 1e6) / gpu_state.FILE_BYTES) <= 8
+    assert gpu_state.FILE_BYTES < 16e6
+
+
+def test_parts_of_two_packings_count_as_none(tmp_path, out, monkeypatch, capsys):
+    monkeypatch.setattr(gpu_state, "FILE_BYTES", 10_000)
+    pack([checkpoint(tmp_path)], out, tmp_path)
+    old = (out / "unfinished-0.bin").read_bytes()
+    pack([checkpoint(tmp_path, "b", n=1999)], out, tmp_path)
+    (out / "unfinished-0.bin").write_bytes(old)
+    assert unpack(out, tmp_path / "next") == {} and "start again" in capsys.readouterr().out
+    pack([], out, tmp_path)
+    assert not list(out.iterdir()), "nothing unfinished, nothing kept"
+
+
+def test_what_lies_there_already_is_newer(tmp_path, out):
+    pack([checkpoint(tmp_path)], out, tmp_path)
+    newer = checkpoint(tmp_path, n=7)
+    assert unpack(out, tmp_path) == {} and len(read_tensors(newer)[0]["model/w"]) == 7
+
+
+def test_a_damaged_checkpoint_starts_again(tmp_path, capsys):
+    path = checkpoint(tmp_path)
+    path.write_bytes(path.read_bytes()[:-5])
+    assert epochs_done(path) == 0 and not path.exists()
+    assert "starts again" in capsys.readouterr().out
+
+
+def test_results_that_are_none(tmp_path):
+    (tmp_path / "results.jsonl").write_text('{"a": 1}\n')
+    with pytest.raises(ValueError, match="not the results of a GPU queue"):
+        Results(tmp_path)
+
+
+def test_records_get_the_commit_of_the_code_that_ran(results, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(gpu_report, "current_commit", lambda: ("abc", False))
+    finish(results, run(0), 0.5)
+    finish(results, run(1), 0.5)
+    results.put(run(1), source="other code")
+    gpu_report.main([str(results.file.parent), "--records", str(tmp_path / "records")])
+    assert "50.00 % on validation images" in capsys.readouterr().out
+    commits = {r.seed: r.commit for r in load_records(tmp_path / "records")}
+    assert commits == {0: "abc", 1: None}
+
+
+# Real processes, and real kills
+
+
+DRIVER = Path(__file__).parent / "gpu_queue_driver.py"
+
+
+@pytest.fixture(scope="module")
+def driven(tmp_path_factory):
+    """What the driver saw: one process that forks for each call, so that torch is imported once."""
+    folder = tmp_path_factory.mktemp("driven")
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, DRIVER, folder], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def records(seen):
+    return {entry["key"]: untimed(entry["record"]) for entry in seen["entries"]}
+
+
+def test_a_killed_queue_goes_on_to_the_same_records(driven):
+    wanted = records(driven["whole"])
+    assert len(wanted) == 3 and len(driven["stopped"]) == 5
+    for seen in driven["stopped"]:
+        assert records(seen) == wanted, seen["name"]
+        assert seen["files"].keys() == {"results.jsonl"}, seen["name"]
+
+
+def test_a_fresh_machine_goes_on_where_the_folder_says(driven):
+    [seen] = [seen for seen in driven["stopped"] if "SIGTERM" in seen["name"]]
+    [(file, epochs)] = seen["kept"].items()
+    entry = next(e for e in seen["entries"] if e["key"] == f"run-{Path(file).stem}")
+    # Their seconds too: these epochs were not run again.
+    assert len(epochs) >= 1 and entry["record"]["epochs"][: len(epochs)] == epochs
+    assert "kept, exact" in seen["log"]
+
+
+def test_what_the_folder_holds_is_not_run_again(driven):
+    assert driven["written again"] == 0
+
+
+def test_a_job_that_fails_is_named_and_stops_no_other(driven):
+    entries = {(e["kind"], e["arm"]["seed"]): e for e in driven["failing"]["entries"][:4]}
+    assert entries["run", 7]["error"] == "its process died (exit code -9)"
+    assert entries["run", 8]["error"] == "RuntimeError: this one is broken"
+    states = [entry["state"] for entry in driven["failing"]["entries"]]
+    assert sorted(states) == ["done", "done", "done", "failed", "failed"]
+    assert "failed: run-smoke-torch_default-plain-seed7" in driven["failing"]["log"]
+    measured = entries["together", 0]["result"]
+    assert measured.keys() == {"1", "2"} and min(measured.values()) > 0
+
+
+def test_processes_end_with_the_first(driven):
+    assert driven["seconds an orphan lives"] < 60, "it sleeps for 600"
+
+
+HIDE = """
+import sys
+from importlib.machinery import PathFinder
+
+class OnlyCarried:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name.partition(".")[0] not in ("jaxtyping", "wadler_lindig"):
+            return None
+        carried = [place for place in path or sys.path if ".whl" in place]
+        found = PathFinder.find_spec(name, carried)
+        if found is None:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return found
+
+sys.meta_path.insert(0, OnlyCarried)
+"""
+
+
+def test_wheels_on_the_path_are_enough_where_jaxtyping_is_missing(tmp_path):
+    wheels = []
+    for name in ("jaxtyping", "wadler_lindig"):
+        wheels.append(tmp_path / f"{name}-py3-none-any.whl")
+        with zipfile.ZipFile(wheels[-1], "w") as wheel:
+            for file in metadata.files(name):
+                if file.suffix == ".py" or file.name == "METADATA":
+                    wheel.write(file.locate(), str(file))
+    (tmp_path / "sitecustomize.py").write_text(HIDE)
+
+    def python(code, *path):
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, [tmp_path, *path]))}
+        return subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True
+        )
+
+    assert "No module named 'jaxtyping'" in python("import jaxtyping").stderr
+    code = "import benchmarks.gpu_queue, jaxtyping; print(jaxtyping.__file__)"
+    done = python(code, *wheels)
+    assert done.returncode == 0 and str(wheels[0]) in done.stdout, done.stderr
+
+
+def test_without_a_gpu_it_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit, match="no CUDA device here"):
+        gpu_queue.main(["--minutes", "1", "--out", str(tmp_path)])
+
+
+@pytest.mark.slow
+def test_the_command_runs(tmp_path):
+    """Spawned processes, the whole queue at tiny sizes; the time is up before it is through."""
+    command = [sys.executable, "-m", "benchmarks.gpu_queue", "--quick", "--minutes", "1"]
+    folders = ["--out", str(tmp_path / "out"), "--work", str(tmp_path / "work")]
+    environment = os.environ | {"MINIVIT_SOURCE": "synthetic", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        command + folders, cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and "done: steps-" in done.stdout, done.stderr
