@@ -37,7 +37,9 @@ def product_tiles(rows, columns, *, title, source, limit=None, pool=1, x=""):
         off = ~np.eye(dim, dtype=bool)
         limit = 4 * max(np.median(m[:, off].std(-1)) for m in arrays.values())
     pooled = [_pooled(matrices, pool) for matrices in arrays.values()]  # each (column, side, side)
-    figure = go.Figure(go.Image(source=_tiled(pooled, limit), zsmooth=False, hoverinfo="skip"))
+    # On a narrow page whole rows of pixels would be left out without smoothing, lines among them.
+    smooth = "fast" if pooled[0].shape[-1] > 48 else False
+    figure = go.Figure(go.Image(source=_tiled(pooled, limit), zsmooth=smooth, hoverinfo="skip"))
     figure.add_trace(_colour_bar(limit))
     step = pooled[0].shape[-1] + _GAP
     _frame_tiles(figure, step, len(columns), len(arrays))
