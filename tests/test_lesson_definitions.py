@@ -6,7 +6,9 @@ A lesson's definitions are taken from the notebook itself, so that what a learne
 import ast
 import json
 import re
+from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from evidence_records import made_up
 from models import tiny_vit
+from scipy.fft import dctn
 from torch import nn
 
 import minivit
@@ -23,6 +26,9 @@ from benchmarks.study import Question
 from minivit import ViT, ViTConfig, cifar10, diagonal_stats, protocol, train
 from minivit.circuits import split_heads
 from minivit.compare import DEFAULT_ARMS
+from minivit.diagnostics import mean_share, residual_stream, token_std
+from minivit.figures import alt_text
+from minivit.init import BASES
 from minivit.model import POOLS, POSITIONS, sincos_positions
 from minivit.recipes import SMOKE
 from minivit.surgery import taken_out
@@ -286,6 +292,237 @@ def test_02_attention_without_a_part(lesson_02, dim, heads):
     assert torch.allclose(lesson_02.WithoutPart(attention, part[0])(x), expected, atol=1e-5)
     nothing = lesson_02.WithoutPart(attention, 0 * part[0])
     assert torch.allclose(nothing(x), attention(x), atol=1e-5)
+
+
+# Lesson 03.
+
+NINE = ViTConfig(image_size=12, patch_size=4, dim=48, depth=3, heads=4, positions="sincos_learned")
+
+
+@pytest.fixture
+def lesson_03():
+    """With another grid, network and batch than the lesson's in the place of its variables."""
+    lesson = definitions("03_why_the_identity")
+    given = lesson.attend.__globals__
+    given["W"], given["fineness"] = lesson.waves(3)
+    given |= {"pixels": numbers(5, 3, 12, 12), "depth": NINE.depth}
+    given["recipe"] = SimpleNamespace(model=NINE)
+    return lesson
+
+
+def network(attention="mimetic", config=NINE, seed=1):
+    net = minivit.initialize_(minivit.ViT(config), "torch_default", attention, seed=seed)
+    return net.requires_grad_(False)
+
+
+def test_03_attention_from_the_product(lesson_03):
+    x, QK = numbers(2, 1, 7, 12), numbers(3, 12, 12, seed=1)  # not symmetric
+    y = F.layer_norm(x, (12,)).expand(2, 3, 7, 12)
+    expected = F.scaled_dot_product_attention(y @ QK, y, torch.eye(7), scale=5**-0.5)
+    assert torch.allclose(lesson_03.attend(x, QK, 5), expected, atol=1e-5)
+
+
+def test_03_three_numbers_of_a_map(lesson_03, capsys):
+    maps = numbers(2, 3, 25, 25).softmax(-1)  # a grid of five by five
+    own, near, entropy = [], [], []
+    for attention in maps.flatten(0, 1):
+        for q, row in enumerate(attention):
+            own.append(row[q])
+            close = [p for p in range(25) if abs(p // 5 - q // 5) <= 1 and abs(p % 5 - q % 5) <= 1]
+            near.append(row[close].sum())
+            entropy.append(torch.distributions.Categorical(row).entropy())
+    own, near, entropy = (torch.stack(each).mean() for each in (own, near, entropy))
+    assert torch.isclose(lesson_03.on_itself(maps), own)
+    assert torch.isclose(lesson_03.within_3x3(maps), near)
+    assert torch.isclose(lesson_03.patches_attended(maps), entropy.exp())
+    assert torch.isclose(lesson_03.row_of("a name", maps), near)
+    rest = (near - own) / (1 - own)  # neighbours alone, of what is not on itself
+    expected = f"a name {own:.2f} {near:.2f} {rest:.2f} {entropy.exp():.0f}"
+    assert capsys.readouterr().out.split() == expected.split()
+    assert lesson_03.patches_attended(torch.eye(9)) == 1
+
+
+@pytest.mark.parametrize("side", [3, 5])
+def test_03_waves_are_the_cosine_transforms(lesson_03, side):
+    pattern, fineness = lesson_03.waves(side)
+    for u in range(side):
+        for v in range(side):
+            wave = pattern[u * side + v].view(side, side)
+            one = dctn(wave.numpy(), norm="ortho")
+            assert one[u, v] == pytest.approx(1, abs=1e-5) and abs(one).sum() < 1 + 1e-4
+            assert fineness[u * side + v] == round((u * u + v * v) ** 0.5)
+
+
+def test_03_energy_by_fineness(lesson_03):
+    x = numbers(4, 9, 16) + numbers(4, 9, 1, seed=1)
+    assert torch.allclose(
+        lesson_03.centred(x),
+        F.layer_norm(x, (16,), eps=0) * x.std(-1, False, keepdim=True),
+        atol=1e-4,
+    )
+    assert lesson_03.by_fineness(torch.ones(9)).tolist() == [1, 3, 4, 1]  # of (u, v), u, v < 3
+    energies = lesson_03.energies(x)
+    assert torch.isclose(energies.sum(), lesson_03.centred(x).square().sum(), rtol=1e-4)
+    mean = 9 * lesson_03.centred(x).mean(1).square().sum()
+    assert torch.isclose(energies[0], mean, rtol=1e-4)
+
+
+def test_03_what_passes(lesson_03):
+    x = numbers(4, 9, 16)
+    along, energy = lesson_03.compare(x, -3 * x)
+    assert torch.allclose(along, torch.full((4,), -3.0)) and torch.allclose(
+        energy, 9 * torch.ones(4)
+    )
+    along, energy = lesson_03.compare(x, torch.full((9, 9), 1 / 9) @ x)  # everywhere alike
+    only_mean = torch.tensor([1.0, 0, 0, 0])
+    assert torch.allclose(along, only_mean, atol=1e-5) and torch.allclose(
+        energy, only_mean, atol=1e-5
+    )
+    along, energy = lesson_03.compare(x, x + 100)  # a shift of all numbers is not seen
+    assert torch.allclose(along, torch.ones(4), atol=1e-3)
+
+
+def test_03_minus_what_a_token_looks_at(lesson_03):
+    x, beta = lesson_03.centred(numbers(9, 16)), 0.3
+    sigma = x.square().mean(-1, keepdim=True).sqrt()
+    assert torch.allclose(
+        lesson_03.subtract(x, torch.eye(9), beta), (1 - beta / sigma) * x, atol=1e-5
+    )
+    A = numbers(9, 9, seed=1).softmax(-1)
+    layer = x + A @ F.layer_norm(x, (16,), eps=0) @ (-beta * torch.eye(16))
+    assert torch.allclose(lesson_03.subtract(x, A, beta), layer, atol=1e-5)
+
+
+def test_03_shares_and_what_is_looked_at_in_each_layer(lesson_03):
+    net, pixels = network(), lesson_03.attend.__globals__["pixels"]
+    states = residual_stream(net, pixels)
+    assert torch.allclose(lesson_03.shares(net), mean_share(states), atol=1e-5)
+    sigmas, lam, mu = lesson_03.look(net)
+    assert torch.allclose(sigmas, token_std(states[:-1]))
+    for n, block in enumerate(net.blocks):
+        y = block.norm1(states[n])
+        seen = minivit.attention_maps(net, pixels)[n].mean(1) @ y
+        along, energy = lesson_03.compare(y, seen)
+        assert torch.allclose(lam[n], along) and torch.allclose(mu[n], energy)
+
+
+@pytest.mark.parametrize("alpha, beta", [(0.0, 0.3), (0.5, 0.3), (0.2, 0.6)])
+def test_03_the_repaired_prediction_holds_where_its_assumptions_do(lesson_03, alpha, beta):
+    """One head, no MLP, soft attention, and the mean over eight draws of Z."""
+    settings = minivit.Mimetic(alpha_qk=0.0, beta_qk=0.05, alpha_ov=alpha, beta_ov=beta)
+    measured, foretold = [], []
+    for seed in range(8):
+        net = network("plain", replace(NINE, dim=96, heads=1), seed)
+        minivit.mimetic_(net, settings, generator=torch.Generator().manual_seed(seed))
+        for parameter in (p for block in net.blocks for p in block.mlp.fc2.parameters()):
+            parameter.zero_()
+        measured.append(lesson_03.shares(net))
+        foretold.append(lesson_03.repaired(net, alpha, beta))
+    measured, foretold = torch.stack(measured).mean(0), torch.stack(foretold).mean(0)
+    assert torch.allclose(foretold, measured, atol=0.03)
+    assert measured[0] - measured[-1] > 0.1  # something happened
+
+
+def test_03_a_nudge_is_the_identity_in_the_products(lesson_03):
+    net = network("plain", replace(NINE, heads=1)).double()
+    pixels, nudges = numbers(5, 3, 12, 12).double(), numbers(2, NINE.depth).double()
+    expected = deepcopy(net)
+    for block, more_qk, more_ov in zip(expected.blocks, *nudges, strict=True):
+        W_Q, W_K, W_V = block.attn.qkv.weight.chunk(3)  # as stored: transposed
+        W_Q += more_qk * torch.linalg.inv(W_K.T)  # W_Q W_Kᵀ + b I
+        W_V += more_ov * torch.linalg.inv(block.attn.proj.weight)
+    assert torch.allclose(lesson_03.nudged(net, pixels, *nudges), expected(pixels), atol=1e-6)
+    # With several heads the identity in OV is spread evenly over them.
+    net, zero = network("plain"), torch.zeros(NINE.depth)
+    found = lesson_03.nudged(net, pixels.float(), zero, nudges[1].float())
+    for block, more_ov in zip(net.blocks, nudges[1].float(), strict=True):
+        block.attn.register_forward_hook(partial(add_mean_of_heads, net, more_ov))
+    assert torch.allclose(found, net(pixels.float()), atol=1e-4)
+
+
+def add_mean_of_heads(net, more, module, inputs, output):
+    y = inputs[0]
+    query, key, _ = module.qkv(y).unflatten(2, (3, module.num_heads, -1)).permute(2, 0, 3, 1, 4)
+    maps = (query @ key.mT / key.shape[-1] ** 0.5).softmax(-1)
+    return output + more * maps.mean(1) @ y
+
+
+def test_03_a_pull_is_how_fast_the_loss_falls(lesson_03):
+    given = lesson_03.attend.__globals__
+    labels = torch.arange(5), torch.tensor([7, 7, 7, 0, 1])
+    found = lesson_03.pulls("vit_trunc_normal", 3, labels)
+    net = minivit.initialize_(minivit.ViT(NINE), "vit_trunc_normal", "plain", seed=3)
+    net, pixels, step = net.double().requires_grad_(False), given["pixels"].double(), 1e-4
+    for which, layer in ((0, 1), (1, 0), (1, 2)):
+        nudge = torch.zeros(2, NINE.depth, dtype=torch.float64)
+        nudge[which, layer] = step
+        for labelling, each in enumerate(labels):
+            after, before = (
+                F.cross_entropy(lesson_03.nudged(net, pixels, *b), each) for b in (nudge, -nudge)
+            )
+            slope = (before - after) / (2 * step)
+            assert found[labelling, which, layer] == pytest.approx(slope.item(), rel=1e-2, abs=1e-6)
+
+
+def test_03_patients_have_the_fault_that_their_name_says(lesson_03):
+    def state(net):
+        return net.state_dict()
+
+    def differs(net, other):
+        names = [name for name, p in state(net).items() if not p.equal(other[name])]
+        return {re.sub(r"blocks\.\d+\.", "", name) for name in names}
+
+    healthy = state(network(seed=0))
+    assert not differs(lesson_03.patient(), healthy)
+    again = lesson_03.patient("plain", settings=minivit.Mimetic())
+    assert all(torch.allclose(p, healthy[name]) for name, p in state(again).items())
+    sharp = lesson_03.patient(settings=minivit.Mimetic(beta_qk=3.0))
+    assert differs(sharp, healthy) == {"attn.qkv.weight"}
+    loud = lesson_03.patient(variant="patch_scale=3")
+    assert differs(loud, healthy) == {"patch_embed.proj.weight", "patch_embed.proj.bias"}
+
+
+def test_03_the_control_is_read_from_records(lesson_03, monkeypatch, capsys):
+    """The lesson's own cells, on a made-up study: a gain of 3 points, and of 1 shuffled."""
+    rates = {"laptop": {base: dict.fromkeys(DEFAULT_ARMS, 1e-3) for base in BASES}}
+    monkeypatch.setattr(protocol, "RATES", rates)
+
+    def accuracy(arm):
+        gain = 0.01 if "shuffled" in arm.variant else 0.03
+        wobble = 1e-4 * ((arm.seed * 7 + len(arm.attention)) % 5)
+        level = 0.5 - 0.06 * ("shuffled" in arm.variant)
+        return level + 0.01 * arm.seed + gain * (arm.attention == "mimetic") + wobble
+
+    records = made_up(accuracy)
+    shown = []
+    lesson_03.runs.__globals__["shipped"] = records
+    found = lesson_03.runs("ov_flipped"), lesson_03.runs("mimetic", "positions=shuffled")
+    assert [(len(r), r[0].attention, r[0].variant) for r in found] == [
+        (5, "ov_flipped", ""),
+        (5, "mimetic", "positions=shuffled"),
+    ]
+    given = lesson_03.attend.__globals__ | {"show": shown.append}
+    for study, words in ((records, "5 seeds"), ([], "nothing to draw yet")):
+        monkeypatch.setattr(minivit.records, "load_records", lambda found=study: found)
+        for cell in ("control = {", "finished = {"):
+            exec(source_of("03_why_the_identity", cell), given)
+        printed = capsys.readouterr().out
+        if study:
+            assert re.search(r"gain in place: \+3\.0 .*n = 5 \(holds\)", printed)
+            assert re.search(r"gain shuffled: \+1\.0 ", printed)
+            assert re.search(r"gain in place − gain shuffled: \+2\.0 ", printed)
+            assert re.search(r"plain in place − plain shuffled: \+6\.0 ", printed)
+            assert words in alt_text(shown.pop())
+        else:
+            assert words in printed and printed.count("not finished") == 5 and not shown
+
+
+def source_of(lesson, text):
+    """The code cell of a lesson that holds this text."""
+    notebook = json.loads((LESSONS / f"{lesson}.ipynb").read_text(encoding="utf-8"))
+    cells = ["".join(c["source"]) for c in notebook["cells"] if c["cell_type"] == "code"]
+    (cell,) = [cell for cell in cells if text in cell]
+    return cell
 
 
 # Lesson 04.

@@ -1,0 +1,82 @@
+"""What to look at when a layer may be ill: its tokens, how alike they are, where attention goes.
+
+Everything here needs a network and a batch of images, and no labels. LayerNorm takes each token's
+mean over its numbers away before attention or an MLP reads it; so tokens are centred here, too.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from minivit.circuits import attention_layers, attention_maps, locality
+
+
+class Diagnosis(NamedTuple):
+    """Five numbers of each layer, every entry of shape (layer,).
+
+    std, mean_share: of the tokens that enter the layer. itself, near, entropy: of its attention,
+    as in `circuits.Locality`, the mean over images and heads.
+    """
+
+    std: Tensor
+    mean_share: Tensor
+    itself: Tensor
+    near: Tensor
+    entropy: Tensor
+
+
+def diagnose(model: nn.Module, images: Float[Tensor, "batch c height width"]) -> Diagnosis:
+    """Measures every layer of a ViT without class token, on normalised images.
+
+    Raises ValueError where `circuits.attention_layers` or `circuits.locality` does.
+    """
+    tokens = residual_stream(model, images)[:-1].cpu()
+    where = locality(attention_maps(model, images))  # entries: (layer, batch, head)
+    return Diagnosis(token_std(tokens), mean_share(tokens), *(part.mean((1, 2)) for part in where))
+
+
+def residual_stream(model: nn.Module, images) -> Float[Tensor, "state batch token dim"]:
+    """The tokens that enter each block, in order, and then those that leave the last one.
+
+    A block is the module that holds an attention layer. ValueError as in `attention_layers`.
+    """
+    blocks = [
+        model.get_submodule(layer.name.rpartition(".")[0]) for layer in attention_layers(model)
+    ]
+    states = []
+    hooks = [
+        block.register_forward_pre_hook(lambda _, inputs: states.append(inputs[0]))
+        for block in blocks
+    ]
+    hooks.append(blocks[-1].register_forward_hook(lambda _, inputs, output: states.append(output)))
+    try:
+        with torch.no_grad():
+            model(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return torch.stack(states)
+
+
+def token_std(tokens: Float[Tensor, "*lead batch token dim"]) -> Float[Tensor, "*lead"]:
+    """The standard deviation of a token's numbers about their mean: what LayerNorm divides by.
+
+    The root of its mean square over tokens and images.
+    """
+    return _centred(tokens).square().mean((-3, -2, -1)).sqrt()
+
+
+def mean_share(tokens: Float[Tensor, "*lead batch token dim"]) -> Float[Tensor, "*lead"]:
+    """How alike the tokens of an image are: the part of Σ|x|² that lies in their mean, 0 to 1.
+
+    1: all tokens of an image are the same. Tokens without anything in common have about 1 / token.
+    """
+    x = _centred(tokens)
+    shared = x.mean(-2).square().sum((-2, -1)) * x.shape[-2]
+    return shared / x.square().sum((-3, -2, -1))
+
+
+def _centred(tokens):
+    return tokens - tokens.mean(-1, keepdim=True)
