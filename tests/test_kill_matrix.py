@@ -62,7 +62,7 @@ def test_page_lists_every_answer():
     text = PAGE.read_text(encoding="utf-8")
     for key in KEYS.values():
         for name in (*key.alternatives, *(mutant.name for mutant in key.mutants)):
-            assert f"| {name} |" in text, f"{name}: make the page again (make kill-matrix)"
+            assert f"| {name} |" in text, f"{name}: make the page again: make matrix"
     assert "survivors: 0." in text
 
 
