@@ -16,7 +16,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-MOST_NUMBERS = 5_000_000  # in one answer
+MOST_BYTES = 16_000_000  # of one frame
+MOST_NUMBERS = 1_500_000  # in one answer
 DTYPES = ("float32", "float64", "bfloat16", "float16", "int64", "int32", "int16", "int8", "uint8")
 DTYPES = (*DTYPES, "bool")
 DEVICES = ("cpu", "cuda", "mps")
@@ -44,7 +45,7 @@ class Array(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """Why a call has no answer. kind: "raised", "unwritten" or "stopped"."""
+    """Why a call has no answer. kind: "raised", "unwritten", "stopped", "missing"."""
 
     kind: str
     text: str

@@ -119,6 +119,8 @@ def _fits(diagnosis, case, results):
 def _of_problem(question, problem):
     if problem.kind == "unwritten":
         return Finding("unwritten", f"{question.function} still raises NotImplementedError")
+    if problem.kind == "missing":
+        return Finding("missing", f"the notebook has no function {question.function}")
     if problem.kind == "stopped":
         return Finding("stopped", f"{question.function} did not come back: {problem.text}")
     line = f", in the line\n    {problem.line}" if problem.line else ""
