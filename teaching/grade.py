@@ -22,14 +22,11 @@ from minivit.storage import write_text
 from teaching import feedback
 from teaching.exercises import SOLUTIONS
 from teaching.keys import KEYS
-from teaching.sandbox.box import Limits, Sandbox, SandboxEnded, require
+from teaching.sandbox.box import LIMITS, Sandbox, SandboxEnded, require
 from teaching.submissions import read, read_folder
 from teaching.term import TERM_FILE, hidden_cases, read_secret
 
 NOT_RUN = Result(problem=Problem("stopped", "not run, something before it did not come back"))
-
-
-LIMITS = Limits()
 
 
 class NotReady(Exception):

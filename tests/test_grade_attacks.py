@@ -73,7 +73,9 @@ ATTACKS = {
     "always-equal object": (
         [
             HONEST,
-            "class Yes:\n    __eq__ = lambda *_: True\n    __getattr__ = lambda s, n: lambda *_: s\n"
+            "class Yes:\n"
+            "    __eq__ = lambda *_: True\n"
+            "    __getattr__ = lambda s, n: lambda *_: s\n"
             "products = lambda qkv, out, heads: (Yes(), Yes())",
         ],
         NOTHING,
@@ -137,7 +139,7 @@ ATTACKS = {
             "names = [os.path.join(at, n) for at, ds, fs in os.walk('/') for n in ds + fs\n"
             "         if not at.startswith('/proc')]\n"
             "found = [n for n in names if n.endswith(('.term', 'other_layout.py', 'qk_head.py',\n"
-            "         'grade.py', 'solutions')) or '/teaching' in n]\n"
+            "         'kill_matrix.py', '04_building.ipynb')) or '/teaching' in n]\n"
             "assert found"
         ),
         NOTHING,
@@ -188,7 +190,7 @@ ATTACKS = {
         NOTHING,
     ),
     "kills everything it can": (in_call("import os\nos.kill(-1, 9)"), NOTHING),
-    "closes every descriptor": ([HONEST, "import os\nos.closerange(0, 256)"], NOTHING),
+    "closes every descriptor": ([HONEST, "import os\nos.closerange(0, 256)"], FULL),
 }
 
 
@@ -226,7 +228,8 @@ def test_nothing_is_left_for_the_next_learner(box):
     assert marked(box, [leave, HONEST])["points"] == FULL
     look = (
         "import os\n"
-        "others = [p for p in os.listdir('/proc') if p.isdigit() and int(p) not in (1, os.getpid())]\n"
+        "own = (1, os.getpid())\n"
+        "others = [p for p in os.listdir('/proc') if p.isdigit() and int(p) not in own]\n"
         "worked = bool(others or os.listdir('/tmp') or os.listdir('/dev/shm'))"
     )
     assert marked(box, [look, IF], "next")["points"] == NOTHING

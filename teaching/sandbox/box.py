@@ -38,6 +38,9 @@ class Limits(NamedTuple):
     processes: int = 24
 
 
+LIMITS = Limits()
+
+
 class SandboxEnded(Exception):
     """The sandbox is gone: the submission that was in it ended it."""
 

@@ -30,6 +30,7 @@ import calls  # minivit/checks/calls.py
 
 MOST_FRAMES = 1_000  # that a learner may send before it has run its cells
 ATTEMPTS = 3  # at running the cells: one that never ends, or ends the process, is left out
+OUT_OF_MEMORY = 77  # exit status
 OWN_TMP = ("/tmp", "/dev/shm")
 
 
@@ -126,6 +127,7 @@ class Learner:
         for _ in range(ATTEMPTS):
             try:
                 told = self._attempt(problems)
+                kill_others({1, self.pid})
                 return [*problems.values(), *told["problems"]]
             except Stopped as reason:
                 problems[self.at] = (self.at, "stopped", str(reason))
@@ -244,6 +246,8 @@ def why_ended(status):
         if number in (signal.SIGXCPU, signal.SIGKILL):
             return "it ran too long"
         return f"the process was ended by {signal.Signals(number).name}"
+    if os.WEXITSTATUS(status) == OUT_OF_MEMORY:
+        return "it took too much memory"
     return "the process ended itself"
 
 
@@ -298,7 +302,7 @@ def reap(*keep):
 def in_learner(line, learner, skip):
     """Runs the cells, says what went wrong, then forks for each call. Never returns."""
     pipe = Pipe(line, line)
-    exit_now, fork = os._exit, os.fork
+    exit_now, fork, pid_now, own = os._exit, os.fork, os.getpid, os.getpid()
     limits = learner.limits
     silence(keep=line)
     limit(limits, limits["cells"])
@@ -308,6 +312,10 @@ def in_learner(line, learner, skip):
         pipe.send({"at": number})
         if number not in skip:
             problem = run_cell(source, number, space)
+            if pid_now() != own:
+                exit_now(0)  # a fork that the cell made: only one process goes on
+            if problem.startswith("MemoryError"):
+                exit_now(OUT_OF_MEMORY)  # what the cell holds would stay; it is left out next time
             problems += [(number, "raised", problem)] if problem else []
     names = [name for name in learner.functions if callable(space.get(name))]
     pipe.send({"problems": problems[:50], "names": names})
