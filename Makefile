@@ -26,7 +26,7 @@ else
 OFFLINE = MINIVIT_SOURCE=synthetic
 endif
 
-.PHONY: help lab test lint format bench claims atlas wheel retarget picture clean
+.PHONY: help lab test lint format bench claims atlas exercises matrix term grade wheel retarget picture clean
 .NOTPARALLEL:
 
 help:  ## list the targets (what `make` alone does)
@@ -58,6 +58,18 @@ bench: $(VENV)/.test  ## measure speed against timm and vit-pytorch (minutes; le
 
 claims: $(VENV)/.test  ## make CLAIMS.md, FINDINGS.md and README's results from the records
 	$(BIN)/python -m benchmarks.claims
+
+exercises: $(VENV)/.test  ## make the learner's notebooks in exercises/ from solutions/
+	$(BIN)/python -m teaching.exercises
+
+matrix: $(VENV)/.test  ## test the graders with right and wrong answers; writes teaching/kill_matrix.md
+	$(BIN)/python -m teaching.kill_matrix --page teaching/kill_matrix.md
+
+term: $(VENV)/.test  ## make the secret that this term's hidden cases are drawn from
+	@$(BIN)/python -m teaching.term
+
+grade: $(VENV)/.test  ## grade a class in a sandbox: make grade SUBMISSIONS=folder OUT=folder
+	@$(BIN)/python -m teaching.grade "$(SUBMISSIONS)" "$(OUT)"
 
 wheel: $(VENV)/.lab  ## build dist/minivit-*.whl, to upload to Colab
 	$(BIN)/python -m pip wheel --no-deps --wheel-dir dist .

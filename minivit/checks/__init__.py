@@ -1,0 +1,97 @@
+"""Checks for exercises: `check("qk-head", write_qk_head_)` as the last line of a cell.
+
+A check runs the visible cases of a question in this notebook and says of the first one that fails
+what was tested, how far off the answer is, which known mistake it behaves like, and which hint
+helps. Grading runs hidden cases beside them, with the same judge, elsewhere. Offline, and quick.
+"""
+
+from minivit.checks.calls import call
+from minivit.checks.question import Question, Verdict, judge
+from minivit.checks.questions import QUESTIONS
+
+__all__ = ["QUESTIONS", "Question", "Verdict", "check", "run_case", "verdicts"]
+
+
+def check(id, function):
+    """Runs the visible cases of question `id` on `function` and prints what they show.
+
+    Raises ValueError for an id that is not a question, or for something that can't be called.
+    """
+    question = _question(id, function)
+    found = verdicts(question, function, stop=True)
+    print(report(question, found))
+    failed = next((verdict for verdict in found if not verdict.passed), None)
+    if failed and failed.finding.mine is not None:
+        _draw(question, failed)
+
+
+def _question(id, function):
+    if id not in QUESTIONS:
+        raise ValueError(f"{id!r} is not a question; the questions are {', '.join(QUESTIONS)}")
+    question = QUESTIONS[id]
+    if not callable(function):
+        raise ValueError(
+            f"check takes the function itself, as in check({id!r}, {question.function}); "
+            f"it got a {type(function).__name__}"
+        )
+    return question
+
+
+def verdicts(question, function, cases=None, *, stop=False) -> list[Verdict]:
+    """Judges `function` on the cases (by default the visible ones), in this process.
+
+    stop: end after the first case that fails.
+    """
+    found = []
+    for case in question.visible if cases is None else cases:
+        found.append(run_case(question, function, case))
+        if stop and not found[-1].passed:
+            break
+    return found
+
+
+def run_case(question, function, case) -> Verdict:
+    """One case: its calls, then the judge."""
+    return judge(question, case, tuple(call(function, arguments) for arguments in case.calls))
+
+
+def report(question, found) -> str:
+    """What a learner reads: a line for each case that was run, then what to do."""
+    lines = [f"  {'✓' if verdict.passed else '✗'} {verdict.case.title}" for verdict in found]
+    last, passed = found[-1], sum(verdict.passed for verdict in found)
+    if not last.passed:
+        lines += ["", *explain(last).splitlines()]
+        lines += [f"Hint {n}: read it below this cell." for n in _hints(last)]
+        lines.append("")
+    total = len(question.visible)
+    lines.append(
+        f"{passed} of {total} visible checks; {question.hidden} hidden cases are graded later"
+    )
+    return "\n".join([f"{question.id} · {question.signature}", *lines])
+
+
+def explain(verdict, *, numbers=True) -> str:
+    """Why a case failed, in words. numbers=False leaves out all that comes from the answer."""
+    parts = [f"{verdict.finding.aspect}: {verdict.finding.text}"] if numbers else []
+    if verdict.diagnosis:
+        parts.append(verdict.diagnosis.says)
+    return "\n".join(parts)
+
+
+def _hints(verdict):
+    if verdict.diagnosis:
+        return (verdict.diagnosis.hint,)
+    return () if verdict.finding.aspect in ("raised", "stopped") else (1,)
+
+
+def _draw(question, verdict):
+    """The learner's matrix beside a target, on one colour range."""
+    try:
+        from minivit.figures import product_panels, show
+    except ImportError:
+        print('Install "minivit[course]" to see your product beside the target here.')
+        return
+    finding = verdict.finding
+    panels = {"yours": finding.mine, "target": finding.target}
+    source = f"question {question.id}, case: {verdict.case.title}"
+    show(product_panels(panels, title="Your product and the target", source=source))

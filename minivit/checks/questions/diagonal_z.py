@@ -1,0 +1,188 @@
+"""Lesson 02: how far from chance is the mean of any diagonal of a head's product?"""
+
+import numpy as np
+
+from minivit.checks.measures import close, returned
+from minivit.checks.question import Case, Diagnosis, Finding, Question
+
+STATEMENT = """\
+The lesson asked whether the main diagonal of a product stands out from chance. A fair test needs a
+control: the same number for the diagonals beside it, where nothing should be.
+
+`products` has shape (heads, dim, dim). Diagonal number `offset` of a matrix P holds the entries
+P[i, i + offset]; 0 is the main one, and offsets may be negative. Return, for each head, how many
+chance standard deviations the mean of that diagonal is away from 0: a tensor of shape (heads,)
+with the sign kept. Chance: all entries of a head are independent, of mean 0 and of the standard
+deviation that the head's entries *off* this diagonal show.
+
+**Usual trap.** Not every diagonal has dim entries, and the mean over fewer of them varies more.
+"""
+
+HINTS = (
+    "Three numbers for each head: the mean of the diagonal, the standard deviation of all entries "
+    "that are not on it, and how many entries the mean is taken over.",
+    "The mean of m independent entries of standard deviation s has standard deviation s / √m. How "
+    "many entries has diagonal number j of a dim × dim matrix?",
+    "products.diagonal(offset, dim1=-2, dim2=-1) picks it for all heads at once. A mask of ones on "
+    "that diagonal, turned round, picks all the rest: torch.eye does not know offsets, "
+    "torch.ones(dim, dim).triu(offset).tril(offset) does.",
+)
+
+
+def case(title, heads, dim, offset, seed, planted=0.0):
+    """Noise whose size differs from head to head, with `planted` noise sizes on the diagonal."""
+    rng = np.random.default_rng(seed)
+    products = rng.standard_normal((heads, dim, dim)) + planted * np.eye(dim, k=offset)
+    sizes = rng.uniform(0.2, 3.0, (heads, 1, 1))
+    return Case(title, ({"products": sizes * products, "offset": offset},))
+
+
+VISIBLE = (
+    case("noise alone, the main diagonal", 3, 64, 0, 21),
+    case("noise alone, diagonal 40 of 64", 3, 64, 40, 22),
+    case("a planted main diagonal", 4, 64, 0, 23, planted=4.0),
+    case("a planted diagonal −24, one head", 1, 64, -24, 24, planted=-3.0),
+)
+
+
+def by_loops(arguments, entries=None, spread=None):
+    """The number of each head, entry by entry; `entries` and `spread` let a mistake in."""
+    products, offset = arguments["products"], arguments["offset"]
+    scores = []
+    for matrix in products:
+        row, column = np.indices(matrix.shape)
+        on = column - row == offset
+        m = on.sum() if entries is None else entries(matrix, on)
+        s = matrix[~on].std() if spread is None else spread(matrix, on, products)
+        scores.append(matrix[on].mean() / (s / np.sqrt(m)))
+    return np.array(scores)
+
+
+def judge(case, results):
+    arguments = case.calls[0]
+    target = by_loops(arguments)
+    finding = returned(results, 1, [target.shape], ("the result",))
+    if finding:
+        return finding
+    if not close(results[0].arguments["products"].values, arguments["products"], 1e-6):
+        return Finding("untouched", "products was changed by the call")
+    for head, (mine, own) in enumerate(zip(results[0].returned[0].values, target, strict=True)):
+        # √(n / (n − 1)) and the tiny mean of the noise are free: both are below 1 in 1,000 here.
+        if abs(mine - own) > 2e-3 * max(abs(own), 0.5):
+            return Finding("score", f"head {head}: {mine:+.3f}, target {own:+.3f}")
+    return None
+
+
+def _gives(mistake, tolerance=2e-3):
+    def matches(case, results):
+        return close(results[0].returned[0].values, mistake(case.calls[0]), tolerance)
+
+    return matches
+
+
+def _mirrored(arguments):
+    return by_loops({**arguments, "offset": -arguments["offset"]})
+
+
+def _main(arguments):
+    return by_loops({**arguments, "offset": 0})
+
+
+FULL_LENGTH = {"entries": lambda matrix, on: len(matrix)}
+WITH_DIAGONAL = {"spread": lambda matrix, on, _: matrix.std()}
+OWN_SPREAD = {"spread": lambda matrix, on, _: matrix[on].std()}
+POOLED = {"spread": lambda matrix, on, products: products[:, ~on].std()}
+
+
+def _mistake(**changes):
+    return lambda arguments: by_loops(arguments, **changes)
+
+
+SCORE = ("score",)
+
+
+QUESTION = Question(
+    id="diagonal-z",
+    function="diagonal_z",
+    signature="diagonal_z(products, offset)",
+    lesson="02",
+    points=3,
+    minutes=15,
+    difficulty=2,
+    statement=STATEMENT,
+    visible=VISIBLE,
+    hidden=3,
+    judge=judge,
+    hints=HINTS,
+    diagnoses=(
+        Diagnosis(
+            "full-length",
+            "It divides by √dim. Diagonal number j has fewer than dim entries unless j is 0.",
+            2,
+            _gives(_mistake(**FULL_LENGTH)),
+            SCORE,
+        ),
+        Diagnosis(
+            "with-diagonal",
+            "The spread is taken over all entries, the tested diagonal included: what is tested "
+            "then makes its own yardstick longer.",
+            1,
+            _gives(_mistake(**WITH_DIAGONAL)),
+            SCORE,
+        ),
+        Diagnosis(
+            "own-spread",
+            "The spread is that of the diagonal itself. Chance is what the *other* entries show.",
+            1,
+            _gives(_mistake(**OWN_SPREAD), 5e-2),  # m or m − 1
+            SCORE,
+        ),
+        Diagnosis(
+            "pooled",
+            "One spread is used for all heads. Heads differ in size; each needs its own.",
+            1,
+            _gives(_mistake(**POOLED)),
+            SCORE,
+        ),
+        Diagnosis(
+            "ratio",
+            "It is the mean divided by the spread of single entries. A mean of m entries varies √m "
+            "times less than one of them.",
+            2,
+            _gives(_mistake(entries=lambda matrix, on: 1)),
+            SCORE,
+        ),
+        Diagnosis(
+            "no-root",
+            "It is off by a factor √m: variances add up, so the chance spread falls with √m, not "
+            "with m.",
+            2,
+            _gives(_mistake(entries=lambda matrix, on: on.sum() ** 2)),
+            SCORE,
+        ),
+        Diagnosis(
+            "mirrored",
+            "It takes the diagonal on the other side: P[i + offset, i].",
+            3,
+            _gives(_mirrored),
+            SCORE,
+        ),
+        Diagnosis(
+            "mean-only",
+            "It is the mean itself. How far it is from 0 has to be told in chance's own unit.",
+            1,
+            _gives(lambda a: by_loops(a, lambda *_: 1, lambda *_: 1.0)),
+            SCORE,
+        ),
+        Diagnosis("main-only", "It always takes the main diagonal.", 3, _gives(_main), SCORE),
+        Diagnosis(
+            "absolute",
+            "The sign is lost. Whether a diagonal is positive or negative matters here.",
+            1,
+            _gives(lambda arguments: np.abs(by_loops(arguments))),
+            SCORE,
+        ),
+    ),
+    tolerates="n or n − 1 in the standard deviation, with or without subtracting the mean of the "
+    "noise, float64, loops",
+)

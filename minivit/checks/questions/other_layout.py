@@ -1,0 +1,216 @@
+"""Lesson 01: attention products from another library's fused layout."""
+
+import numpy as np
+
+from minivit.checks.measures import close, returned
+from minivit.checks.question import Case, Diagnosis, Finding, Question
+
+STATEMENT = """\
+Another library fuses its attention weights in another order. Read its products.
+
+`qkv` has shape (3 · dim, dim) and `out` has shape (dim, dim); both are stored as nn.Linear stores
+them, so that the layer computes `x @ qkv.T` and `mixed @ out.T`. In `qkv` the heads come first:
+the `head_dim = dim / heads` rows of the first head's query, then its key's, then its value's, then
+the same three for the second head, and so on. The values of the heads, mixed by attention, are put
+side by side, the first head first, before `out` is applied.
+
+Return `(qk, ov)`, both of shape (heads, dim, dim), for right multiplication: `qk[h]` such that
+x @ qk[h] @ x.T are the logits of head h before the division by √head_dim, and `ov[h]` such that
+A @ x @ ov[h] is what head h adds to the output, A its attention map.
+
+**Usual trap.** minivit and timm store all queries first. Read like that, this weight gives products
+of the right shape that mix queries of one head with keys of another.
+"""
+
+HINTS = (
+    "Ask of each row of `qkv`: whose is it? Reshape the rows so that head, part (query, key or "
+    "value) and head_dim are axes of their own.",
+    "nn.Linear computes x @ weight.T. So a block of head_dim rows is W_Qᵀ of a head, of shape "
+    "(head_dim, dim), and W_Q itself is its transpose.",
+    "`out` takes its input, the heads side by side, along its *columns*: those of head h are "
+    "h · head_dim to (h + 1) · head_dim. ov[h] is its W_V times the transpose of that block.",
+)
+
+
+def case(title, dim, heads, seed):
+    rng = np.random.default_rng(seed)
+    qkv, out = (rng.standard_normal((rows, dim)) / np.sqrt(dim) for rows in (3 * dim, dim))
+    return Case(title, ({"qkv": qkv, "out": out, "heads": heads},))
+
+
+VISIBLE = (
+    case("one head", 16, 1, 11),
+    case("two heads", 16, 2, 12),
+    case("four heads", 32, 4, 13),
+    case("three heads of 16", 48, 3, 14),
+)
+
+
+def measured(arguments):
+    """The two maps of each head, measured: unit vectors sent through the layer as it is described.
+
+    Token i is unit vector i; with x = I the logits are the matrix of the form itself, and with
+    attention to oneself only (A = I) so is what the head adds.
+    """
+    qkv, out, heads = arguments["qkv"], arguments["out"], arguments["heads"]
+    dim = out.shape[0]
+    tokens = np.eye(dim) @ qkv.T  # (token, 3 · dim)
+    each = np.split(tokens, heads, axis=1)  # of every head: query, key, value side by side
+    logits, added = [], []
+    for number, own in enumerate(each):
+        query, key, value = np.split(own, 3, axis=1)
+        logits.append(query @ key.T)
+        mixed = np.zeros((dim, dim))
+        mixed[:, number * value.shape[1] : (number + 1) * value.shape[1]] = value
+        added.append(mixed @ out.T)
+    return np.stack(logits), np.stack(added)
+
+
+def judge(case, results):
+    arguments, result = case.calls[0], results[0]
+    shape = (arguments["heads"], *arguments["out"].shape)
+    finding = returned(results, 2, [shape, shape], ("qk", "ov"))
+    if finding:
+        return finding
+    for name, before in arguments.items():
+        if name != "heads" and not close(result.arguments[name].values, before, 1e-6):
+            return Finding("untouched", f"{name} was changed by the call")
+    pairs = zip(("qk", "ov"), result.returned, measured(arguments), strict=True)
+    for name, array, target in pairs:
+        for head, (mine, own) in enumerate(zip(array.values, target, strict=True)):
+            if not close(mine, own, 1e-4):
+                off, size = np.abs(mine - own).max(), np.abs(own).max()
+                text = f"entries off by up to {off:.3f}; the largest is {size:.3f}"
+                return Finding(name, f"head {head}: {text}", mine, own)
+    return None
+
+
+# Diagnoses: the products that a known mistake gives for these very weights.
+
+
+def _gives(mistake, which=(0, 1)):
+    """Do the products named in `which` (0: qk, 1: ov) equal those that the mistake gives?"""
+
+    def matches(case, results):
+        wrong, got = mistake(case.calls[0]), results[0].returned
+        return all(close(got[i].values, wrong[i], 1e-4) for i in which)
+
+    return matches
+
+
+def _changed(change):
+    """A mistake in the products themselves."""
+    return lambda arguments: tuple(change(each, arguments) for each in measured(arguments))
+
+
+def _regrouped(order):
+    """The same reading after the rows of qkv were taken for something else."""
+
+    def mistake(arguments):
+        dim, heads = arguments["out"].shape[0], arguments["heads"]
+        rows = order(np.arange(3 * dim), heads, dim // heads)
+        return measured({**arguments, "qkv": arguments["qkv"][rows.reshape(-1)]})
+
+    return mistake
+
+
+def _by_rows_of_out(arguments):
+    return measured({**arguments, "out": arguments["out"].T})
+
+
+QUERIES_FIRST = _regrouped(lambda rows, heads, k: rows.reshape(3, heads, k).transpose(1, 0, 2))
+INTERLEAVED = _regrouped(lambda rows, heads, k: rows.reshape(heads, k, 3).transpose(0, 2, 1))
+TRANSPOSED = _changed(lambda each, _: each.transpose(0, 2, 1))
+SCALED = _changed(lambda each, a: each / np.sqrt(each.shape[-1] / a["heads"]))
+SUMMED = _changed(lambda each, _: np.repeat(each.sum(0, keepdims=True), len(each), 0))
+FIRST = _changed(lambda each, _: np.repeat(each[:1], len(each), 0))
+REVERSED = _changed(lambda each, _: each[::-1])
+NEGATED = _changed(lambda each, _: -each)
+
+
+def _swapped(arguments):
+    return measured(arguments)[::-1]
+
+
+BOTH = ("qk", "ov")
+
+
+QUESTION = Question(
+    id="other-layout",
+    function="products",
+    signature="products(qkv, out, heads)",
+    lesson="01",
+    points=4,
+    minutes=15,
+    difficulty=2,
+    statement=STATEMENT,
+    visible=VISIBLE,
+    hidden=3,
+    judge=judge,
+    hints=HINTS,
+    diagnoses=(
+        Diagnosis(
+            "queries-first",
+            "It reads the rows in minivit's order, all queries first. Here each head's three parts "
+            "stand together.",
+            1,
+            _gives(QUERIES_FIRST),
+            BOTH,
+        ),
+        Diagnosis(
+            "interleaved",
+            "It takes query, key and value to alternate row by row. Here each is a block of "
+            "head_dim rows.",
+            1,
+            _gives(INTERLEAVED),
+            BOTH,
+        ),
+        Diagnosis(
+            "qk-transposed",
+            "qk equals the transpose of the target: W_K W_Qᵀ. With x on the left the query comes "
+            "first.",
+            2,
+            _gives(TRANSPOSED, (0,)),
+            BOTH,
+        ),
+        Diagnosis(
+            "ov-transposed",
+            "ov equals the transpose of the target: (W_V W_O)ᵀ, for column vectors.",
+            2,
+            _gives(TRANSPOSED, (1,)),
+            BOTH,
+        ),
+        Diagnosis(
+            "out-rows",
+            "ov takes a block of rows of `out` where the head's part stands in its columns.",
+            3,
+            _gives(_by_rows_of_out, (1,)),
+            BOTH,
+        ),
+        Diagnosis(
+            "scaled",
+            "qk is divided by √head_dim. The logits *before* that division are asked for.",
+            2,
+            _gives(SCALED, (0,)),
+            BOTH,
+        ),
+        Diagnosis(
+            "summed",
+            "Every head holds the sum over heads. Each head's own product is asked for.",
+            1,
+            lambda case, results: (
+                _gives(SUMMED, (0,))(case, results) or _gives(SUMMED, (1,))(case, results)
+            ),
+            BOTH,
+        ),
+        Diagnosis(
+            "one-head", "Every head holds the product of the first head.", 1, _gives(FIRST), BOTH
+        ),
+        Diagnosis(
+            "swapped", "ov is returned first. The order is (qk, ov).", 1, _gives(_swapped), BOTH
+        ),
+        Diagnosis("reversed", "The heads come in the reverse order.", 1, _gives(REVERSED), BOTH),
+        Diagnosis("sign", "It equals the target with its sign flipped.", 2, _gives(NEGATED), BOTH),
+    ),
+    tolerates="how it is computed (loops, reshapes, einsum, from probes), float64",
+)

@@ -1,0 +1,1 @@
+"""For instructors: keys, graders and their tests. Never part of the wheel."""

@@ -1,0 +1,41 @@
+"""The key of a question: what no learner may have."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from minivit.checks.question import Case, Question
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A wrong answer that a learner would write, and the message that is meant for it.
+
+    expects: the id of a diagnosis, or an aspect of the judge where the mistake shows there already.
+    """
+
+    name: str
+    answer: Callable
+    expects: str
+
+
+@dataclass(frozen=True)
+class Key:
+    """hidden(rng) → the hidden cases, drawn anew for each learner and term.
+
+    withheld: functions of minivit, as "module.function", that are absent while grading.
+    alternatives: name → a correct answer that differs from the reference.
+    """
+
+    question: Question
+    reference: Callable
+    hidden: Callable[[np.random.Generator], tuple[Case, ...]]
+    mutants: tuple[Mutant, ...]
+    alternatives: dict[str, Callable]
+    withheld: tuple[str, ...]
+
+
+def stub(*args, **kwargs):
+    """What the learner starts with."""
+    raise NotImplementedError

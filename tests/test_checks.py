@@ -1,0 +1,201 @@
+"""Checks in the notebook: what a judge sees, what it says, and what it must not be fooled by."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from minivit.checks import QUESTIONS, check, explain, report, run_case, verdicts
+from minivit.checks.calls import Array, Result, Seed, Weight, call, pack, unpack
+from minivit.checks.questions import qk_head
+from teaching.keys import KEYS
+from teaching.keys.key import stub
+
+HEAD = KEYS["qk-head"]
+
+
+def five_rows(dim=192, k=64, alpha=0.7, beta=0.7):
+    """Five answers whose W_Q and W_K have the same sizes; only the first is right."""
+    g = torch.Generator().manual_seed(0)
+    target = alpha * torch.randn(dim, dim, generator=g) / dim**0.5 + beta * torch.eye(dim)
+    left, s, right = torch.linalg.svd(target)
+    W_Q, W_K = left[:, :k] * s[:k].sqrt(), right[:k].T * s[:k].sqrt()
+    turn = torch.linalg.qr(torch.randn(dim, dim, generator=g))[0]
+    return {
+        "correct": (W_Q, W_K),
+        "W_K rotated": (W_Q, turn @ W_K),
+        "columns of W_K shuffled": (W_Q, W_K[:, torch.randperm(k, generator=g)]),
+        "normal entries": tuple(torch.randn(2, dim, k, generator=g) * W_Q.std()),
+        "sign flipped": (W_Q, -W_K),
+    }
+
+
+@pytest.mark.parametrize("name", five_rows())
+def test_judge_sees_structure_where_marginals_agree(name):
+    rows = five_rows()
+    W_Q, W_K = rows[name]
+    assert abs(W_K.std() / rows["correct"][1].std() - 1) < 0.02  # what a marginal grader would see
+
+    def answer(qkv, generator, **_):
+        torch.randn(1, generator=generator)
+        with torch.no_grad():
+            qkv[64:128], qkv[192 + 64 : 192 + 128] = W_Q.T, W_K.T
+
+    case = qk_head.case("five rows", 192, 3, 1, 0.7, 0.7, (0,))
+    verdict = run_case(QUESTIONS["qk-head"], answer, case)
+    expected = {"correct": "passed", "W_K rotated": "unaligned", "sign flipped": "sign"}
+    assert verdict.passed == (name == "correct"), verdict.finding
+    assert verdict.name == expected.get(name, verdict.name)
+
+
+@pytest.mark.parametrize("id", QUESTIONS)
+def test_question_says_what_a_learner_needs(id):
+    question = QUESTIONS[id]
+    assert "Usual trap" in question.statement and len(question.hints) == 3
+    assert {d.hint for d in question.diagnoses} <= {1, 2, 3}
+    assert len({d.id for d in question.diagnoses}) == len(question.diagnoses) >= 4
+    assert question.function in question.signature
+
+
+@pytest.mark.parametrize("id", QUESTIONS)
+def test_last_line_never_says_that_all_is_right(id):
+    found = verdicts(QUESTIONS[id], KEYS[id].reference)
+    last = report(QUESTIONS[id], found).splitlines()[-1]
+    n = len(found)
+    assert last == f"{n} of {n} visible checks; 3 hidden cases are graded later"
+
+
+def test_check_names_the_mistake_the_size_and_the_hint(capsys, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("minivit.figures.show", drawn.append)
+    check("qk-head", next(m.answer for m in HEAD.mutants if m.expects == "sign"))
+    text = capsys.readouterr().out
+    assert "mean of the diagonal -0.7" in text and "target +0.7" in text and "head 0" in text
+    assert "sign flipped" in text and "Hint 1" in text and text.strip().endswith("graded later")
+    assert [trace.z.shape for trace in drawn[0].data] == [(64, 64), (64, 64)]
+    assert len({trace.coloraxis for trace in drawn[0].data}) == 1
+
+
+def test_stub_is_told_from_a_crash(capsys):
+    check("other-layout", stub)
+    assert "still raises NotImplementedError" in capsys.readouterr().out
+    check("other-layout", lambda qkv, out, heads: undefined)  # noqa: F821
+    assert "raised NameError: name 'undefined' is not defined" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [(("no-such", stub), "the questions are"), (("qk-head", 3), "it got a int")],
+)
+def test_check_refuses_what_it_cannot_check(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        check(*arguments)
+
+
+class AlwaysEqual:
+    """Equal to everything, close to everything, true."""
+
+    def __eq__(self, other):
+        return True
+
+    def __getattr__(self, name):
+        return lambda *_, **__: self
+
+    def __array__(self, *_):
+        return np.zeros(3)
+
+
+class Liar(torch.Tensor):
+    """A tensor that answers every torch function with itself."""
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        return args[0]
+
+
+@pytest.mark.parametrize("id", ["other-layout", "diagonal-z"])
+@pytest.mark.parametrize("answer", [AlwaysEqual(), torch.zeros(3).as_subclass(Liar), "x", [None]])
+def test_objects_that_claim_to_be_right_gain_nothing(id, answer):
+    found = verdicts(QUESTIONS[id], lambda **_: answer)
+    assert not any(verdict.passed for verdict in found)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e308, 1e38])
+@pytest.mark.parametrize("id", QUESTIONS)
+def test_wild_numbers_are_a_verdict_not_a_crash(id, value):
+    def answer(generator=None, **given):
+        tensors = [each for each in given.values() if isinstance(each, torch.Tensor)]
+        with torch.no_grad():
+            for tensor in tensors:
+                tensor.fill_(value)
+        return tensors + tensors
+
+    assert not any(verdict.passed for verdict in verdicts(QUESTIONS[id], answer))
+
+
+@pytest.mark.parametrize("id", QUESTIONS)
+def test_what_is_said_of_hidden_cases_holds_nothing_of_the_answer(id):
+    """No number and no text of the learner's: neither may carry a hidden input out."""
+    for mutant in KEYS[id].mutants:
+        for verdict in verdicts(QUESTIONS[id], mutant.answer):
+            if not verdict.passed:
+                said = explain(verdict, numbers=False)
+                assert said in ("", *(d.says for d in QUESTIONS[id].diagnoses))
+
+
+def test_frames_carry_what_they_are_given():
+    values = {
+        "qkv": Weight(np.arange(6.0).reshape(2, 3), "bfloat16"),
+        "seed": Seed(3),
+        "x": np.zeros((0, 2)),
+        "n": [1, 2.5, None, True, "ü"],
+    }
+    back = unpack(pack(values))
+    assert np.array_equal(back["qkv"].values, values["qkv"].values) and back["seed"] == Seed(3)
+    assert back["x"].shape == (0, 2) and back["n"] == (1, 2.5, None, True, "ü")
+    result = call(lambda a, g: a + torch.rand(2, generator=g), {"a": np.ones(2), "g": Seed(1)})
+    again = unpack(pack(result))
+    assert again.generators == {"g": True} and again.returned[0].dtype == "float32"
+    assert np.array_equal(again.returned[0].values, result.returned[0].values)
+
+
+GOOD = pack(Result(returned=(Array(np.ones(2), "float32", "cpu"),)))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        GOOD[:-1],
+        GOOD + b"x",
+        b"\xff\xff\xff\xff" + GOOD[4:],
+        GOOD.replace(b"[2]", b"[9]"),
+        GOOD.replace(b'"float32"', b'"<b>at1"'),
+        GOOD.replace(b"false", b'"yes"'),
+        pack({"a": 1}).replace(b'"dict"', b'"evil"'),
+        (200_000).to_bytes(4, "little") + b"[" * 200_000,
+        pack([{"result": 1}]).replace(b'"dict"', b'"result"'),
+    ],
+)
+def test_forged_frames_are_a_value_error(data):
+    with pytest.raises(ValueError):
+        unpack(data)
+
+
+def test_checks_need_nothing_but_the_package(tmp_path):
+    """From another folder, the network refused, no plotly: text, and no picture."""
+    code = (
+        "import sys, socket\n"
+        "sys.modules['plotly'] = None\n"
+        "socket.socket.connect = None\n"
+        "from minivit.checks import check\n"
+        "check('other-layout', lambda qkv, out, heads: (qkv[:16][None], out[None]))\n"
+        "assert 'teaching' not in sys.modules\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "0 of 4 visible checks" in done.stdout and "minivit[course]" in done.stdout

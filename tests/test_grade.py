@@ -1,0 +1,269 @@
+"""Grading a class, without a sandbox: marks, records, going on after a kill, feedback."""
+
+import csv
+import io
+import json
+import os
+import shutil
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from minivit.checks.calls import call
+from teaching import grade as grading
+from teaching.exercises import EXERCISES, SOLUTIONS
+from teaching.grade import NotReady, grade, questions_of
+from teaching.sandbox import box as boxes
+from teaching.sandbox import seccomp
+from teaching.sandbox.box import LIMITS, SandboxEnded, learner_package
+from teaching.submissions import MOST_BYTES, Submission, read, read_folder
+
+NOTEBOOK = SOLUTIONS / "04_building_the_initializer.ipynb"
+KEYS = questions_of(NOTEBOOK)
+SOLUTION = read("solution", NOTEBOOK)
+SECRET = b"s" * 32
+SLOW = "SLOW"  # a cell that stands for one that does not come back in time
+END = "END"  # one that ends the sandbox
+
+
+class InProcess:
+    """Stands for a sandbox where the code is our own: runs it right here."""
+
+    opened, restarts = [], 0
+
+    def __init__(self, withheld, number=0):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def open(self, cells, functions, limits):
+        type(self).opened.append((cells, limits))
+        self.space, problems = {}, []
+        for number, source in enumerate(cells, start=1):
+            if source == END:
+                raise SandboxEnded("it ended the sandbox")
+            if source == SLOW:
+                problems.append((number, "stopped", "the cells ran too long"))
+                continue
+            try:
+                exec(source, self.space)
+            except Exception as error:
+                problems.append((number, "raised", repr(error)))
+        return problems, [name for name in functions if name in self.space]
+
+    def call(self, function, arguments):
+        return call(self.space[function], arguments)
+
+    def close(self):
+        pass
+
+    def restart(self):
+        type(self).restarts += 1
+
+
+@pytest.fixture(autouse=True)
+def in_process(monkeypatch):
+    monkeypatch.setattr(grading, "Sandbox", InProcess)
+    monkeypatch.setattr(InProcess, "opened", [])
+    monkeypatch.setattr(InProcess, "restarts", 0)
+
+
+def submission(learner, *cells, problem=""):
+    return Submission(learner, Path(f"{learner}.ipynb"), str(hash(cells)), cells, problem)
+
+
+def run(submissions, out, **changes):
+    settings = {"solution": SOLUTION, "workers": 1, "say": lambda _: None, **changes}
+    return grade(submissions, KEYS, SECRET, out, **settings)
+
+
+ANSWERS = SOLUTION.cells
+ONE_WRONG = (*ANSWERS, "def diagonal_z(products, offset):\n    return products.mean((1, 2))")
+
+
+def test_marks(tmp_path):
+    class_ = [
+        submission("ann", *ANSWERS),
+        submission("bob", *ONE_WRONG),
+        submission("cyd", "x = <b>", "diagonal_z = 3"),
+        submission("dan", problem="the file is not a notebook"),
+        submission("eve", END),
+    ]
+    records = run(class_, tmp_path)
+    assert [record["points"] for record in records] == [13, 10, 0, 0, 0]
+    assert InProcess.restarts == 2  # eve's, and again when she runs alone
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "grades.csv").read_text("utf-8"))))
+    assert [float(row["points"]) for row in rows] == [13, 10, 0, 0, 0]
+    assert float(rows[1]["diagonal-z"]) == 0 and "not a notebook" in rows[3]["note"]
+    assert "ended the sandbox" in rows[4]["note"]
+    results = json.loads((tmp_path / "gradescope/bob/results.json").read_text("utf-8"))
+    assert results["score"] == 10 and [t["max_score"] for t in results["tests"]] == [4, 3, 6]
+
+
+def test_feedback_says_what_is_wrong_and_is_only_text(tmp_path):
+    run([submission("bob", "raise ValueError('<script>x</script>')", *ONE_WRONG)], tmp_path)
+    page = (tmp_path / "feedback/bob.md").read_text("utf-8")
+    assert "10 of 13 points" in page and "head 0" in page and "hidden case: did not pass" in page
+    html = (tmp_path / "feedback/bob.html").read_text("utf-8")
+    assert "&lt;script&gt;" in html and "<script>" not in html and "src=" not in html
+
+
+def test_grading_stops_unless_the_solution_gets_full_marks(tmp_path):
+    with pytest.raises(NotReady, match="of 13 points; nothing was graded"):
+        run([submission("ann", *ANSWERS)], tmp_path, solution=submission("solution", *ONE_WRONG))
+    assert not (tmp_path / "grades.csv").exists()
+
+
+def test_it_goes_on_after_a_kill(tmp_path, monkeypatch):
+    class_ = [submission(name, *ANSWERS) for name in ("ann", "bob", "cyd")]
+    real, seen = InProcess.open, []
+
+    def killed(self, cells, functions, limits):
+        seen.append(cells)
+        if len(seen) == 4:  # solution, ann, bob, then
+            raise KeyboardInterrupt
+        return real(self, cells, functions, limits)
+
+    monkeypatch.setattr(InProcess, "open", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(class_, tmp_path)
+    first = {path.name: path.read_bytes() for path in (tmp_path / "records").iterdir()}
+    assert set(first) == {"ann.json", "bob.json"}
+    monkeypatch.setattr(InProcess, "open", real)
+    assert [record["points"] for record in run(class_, tmp_path)] == [13, 13, 13]
+    assert len(InProcess.opened) == 3 + 2  # before the kill, then the solution and cyd
+    assert all((tmp_path / "records" / name).read_bytes() == data for name, data in first.items())
+
+
+def test_a_record_is_kept_only_for_the_same_file_secret_and_limits(tmp_path):
+    ann = submission("ann", *ANSWERS)
+    run([ann], tmp_path)
+    for changes, again in [({}, 0), ({"limits": LIMITS._replace(call=4)}, 2), ({}, 2)]:
+        InProcess.opened.clear()
+        run([ann], tmp_path, **changes)
+        assert len(InProcess.opened) == again
+    InProcess.opened.clear()
+    run([submission("ann", *ONE_WRONG)], tmp_path)
+    assert len(InProcess.opened) == 2
+
+
+def test_what_was_stopped_runs_again_alone_with_more_time(tmp_path):
+    records = run([submission("ann", SLOW, *ANSWERS), submission("bob", *ANSWERS)], tmp_path)
+    limits = [given for cells, given in InProcess.opened if SLOW in cells]
+    assert len(limits) == 2 and limits[1].wall > limits[0].wall
+    assert records[0]["alone"] and records[0]["points"] == 13
+
+
+def test_hidden_cases_are_the_learners_own(tmp_path, monkeypatch):
+    sent = {}
+
+    def kept(self, function, arguments):
+        sent.setdefault(InProcess.learner, []).append(float(arguments["qkv"][0, 0]))
+        return call(self.space[function], arguments)
+
+    monkeypatch.setattr(InProcess, "call", kept)
+    for learner in ("ann", "bob"):
+        InProcess.learner = learner
+        given = (InProcess(()), submission(learner, ANSWERS[2]), KEYS[:1], SECRET, LIMITS)
+        grading.grade_one(*given)
+    visible = len(KEYS[0].question.visible)
+    assert sent["ann"][:visible] == sent["bob"][:visible]
+    assert not set(sent["ann"][visible:]) & set(sent["bob"][visible:])
+
+
+# Reading a folder.
+
+
+def test_folder_of_files_and_of_folders(tmp_path):
+    shutil.copy(NOTEBOOK, tmp_path / "ann.ipynb")
+    (tmp_path / "bob").mkdir()
+    shutil.copy(NOTEBOOK, tmp_path / "bob" / "homework final (2).ipynb")
+    (tmp_path / "cyd").mkdir()
+    (tmp_path / "readme.txt").write_text("x")
+    ann, bob, cyd = read_folder(tmp_path)
+    assert (ann.learner, bob.learner, cyd.learner) == ("ann", "bob", "cyd")
+    assert ann.cells == bob.cells and ann.digest == bob.digest and "no notebook" in cyd.problem
+
+
+def test_folder_is_refused_where_it_is_unclear_whose_a_file_is(tmp_path):
+    with pytest.raises(ValueError, match="no such folder"):
+        read_folder(tmp_path / "none")
+    with pytest.raises(ValueError, match="holds no notebook"):
+        read_folder(tmp_path)
+    (tmp_path / "ann.ipynb").write_text("{}")
+    (tmp_path / "ann").mkdir()
+    with pytest.raises(ValueError, match="two submissions"):
+        read_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", '{"cells": 3}', "[" * 100_000, '{"nbformat": 4}', "\udcff"]
+)
+def test_a_file_that_is_no_notebook_is_a_problem_in_words(tmp_path, text):
+    path = tmp_path / "x.ipynb"
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    assert read("x", path).problem and read("x", path).cells == ()
+
+
+def test_a_huge_file_a_link_and_a_pipe_are_not_read(tmp_path):
+    huge = tmp_path / "huge.ipynb"
+    with open(huge, "wb") as file:
+        file.truncate(200_000_000)
+    assert f"larger than {MOST_BYTES // 10**6} MB" in read("x", huge).problem
+    (tmp_path / "link.ipynb").symlink_to(NOTEBOOK)
+    os.mkfifo(tmp_path / "pipe.ipynb")
+    for name in ("link", "pipe"):
+        found = read("x", tmp_path / f"{name}.ipynb")
+        assert found.problem and not found.cells
+
+
+def test_changed_cells_and_points_change_nothing(tmp_path):
+    """Checks deleted, points edited, cells renamed and split: answers are found by their names."""
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    notebook.cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for cell in notebook.cells:
+        cell.metadata["nbgrader"] = {"points": 1000, "grade_id": "x"}
+        cell.id = f"moved-{cell.id}"
+        cell.source = cell.source.split("\n\n\ncheck(")[0]
+    path = tmp_path / "eve.ipynb"
+    path.write_text(nbformat.writes(notebook))
+    assert run([read("eve", path)], tmp_path / "out")[0]["points"] == 13
+
+
+def test_what_is_handed_out_gets_nothing(tmp_path):
+    stub = read("new", EXERCISES / NOTEBOOK.name)
+    assert run([stub], tmp_path)[0]["points"] == 0
+
+
+# The sandbox, as far as it needs no bubblewrap.
+
+
+def test_package_for_grading_lacks_what_is_asked_for(tmp_path):
+    package = learner_package(tmp_path, [name for key in KEYS for name in key.withheld])
+    text = (package / "init.py").read_text("utf-8")
+    assert "linalg.svd" not in text and "def mimetic_" in text
+    assert not (package / "checks" / "questions").exists()
+    compile(text, "init.py", "exec")
+    with pytest.raises(ValueError, match="no function 'nothing'"):
+        learner_package(tmp_path / "again", ["init.nothing"])
+
+
+def test_nothing_is_graded_without_a_sandbox(tmp_path, monkeypatch, capsys):
+    (tmp_path / "in").mkdir()
+    shutil.copy(NOTEBOOK, tmp_path / "in" / "ann.ipynb")
+    monkeypatch.setattr(boxes.shutil, "which", lambda _: None)
+    assert grading.main([str(tmp_path / "in"), str(tmp_path / "out")]) == 1
+    assert "bubblewrap" in capsys.readouterr().err and not (tmp_path / "out").exists()
+    with pytest.raises(ValueError, match="no system call filter for 'riscv64'"):
+        seccomp.program("riscv64")
+
+
+def test_keys_in_a_folder_that_is_shown_inside_are_refused(monkeypatch):
+    monkeypatch.setattr(boxes, "SYSTEM", (str(Path(boxes.__file__).parents[2]),))
+    with pytest.raises(ValueError, match="learners' code can read"):
+        boxes.command_line("x", 3, 61_000)
