@@ -44,10 +44,13 @@ class OutOfTime(Exception):
 
 
 class Budget:
-    """The callback that stops a run before an epoch that might end after `deadline`."""
+    """The callback that stops a run before an epoch that might end after `deadline`.
 
-    def __init__(self, deadline, epochs, clock=time.monotonic):
-        self.deadline, self.epochs, self.clock = deadline, epochs, clock
+    expected: seconds of an epoch, if known; it counts until one was measured here.
+    """
+
+    def __init__(self, deadline, epochs, expected=None, clock=time.monotonic):
+        self.deadline, self.epochs, self.expected, self.clock = deadline, epochs, expected, clock
         self.done, self.marks = 0, [clock()]
 
     def __call__(self, epoch):
@@ -57,32 +60,34 @@ class Budget:
             raise OutOfTime
 
     def _longest(self):
-        # The first holds the start and the compilation: it counts only while it is all there is.
-        return max(self._spans()[1:][-RECENT:] or self._spans())
+        # The first holds the start and the compilation: it counts only where nothing else does.
+        first, *others = self._spans()
+        return max(others[-RECENT:], default=self.expected or first)
 
     def _spans(self):
         return [b - a for a, b in zip(self.marks, self.marks[1:], strict=False)]
 
     def pace(self):
-        """[seconds before the first epoch, mean seconds of an epoch], or None before an epoch."""
-        if not (spans := self._spans()):
-            return None
-        epoch = mean(spans[1:] or spans)
-        return [max(spans[0] - epoch, 0.0), epoch]
+        """{"pace": [seconds before the first epoch, mean of an epoch]}, empty if not measured."""
+        first, *others = self._spans() or [0.0]
+        return {"pace": [max(first - mean(others), 0.0), mean(others)]} if others else {}
 
 
-def do(job, rank, deadline, task, barriers):
-    """Does one job; returns (kind, content). deadline: on the clock time.monotonic()."""
+def do(job, rank, deadline, expected, task, barriers):
+    """Does one job; returns (kind, content). deadline: on the clock time.monotonic().
+
+    expected: as in Budget.
+    """
     if job.kind == "steps":
         return "done", {"result": measure_steps(job, task)}
     if job.kind == "together":
         return "done", {"result": measure_together(job, rank, task, barriers)}
-    budget = Budget(deadline, job.arm.recipe(task.recipe).training.epochs)
+    budget = Budget(deadline, job.arm.recipe(task.recipe).training.epochs, expected)
     try:
         record = run_arm(job.arm, task, callback=budget)
     except OutOfTime:
-        return "unfinished", {"epochs": budget.done, "pace": budget.pace()}
-    return "done", {"record": asdict(record), "pace": budget.pace()}
+        return "unfinished", {"epochs": budget.done} | budget.pace()
+    return "done", {"record": asdict(record)} | budget.pace()
 
 
 def measure_steps(job, task):

@@ -40,12 +40,13 @@ class Pool:
     def running(self):
         return list(dict.fromkeys(worker.job for worker in self.workers if worker.job))
 
-    def give(self, job, deadline):
+    def give(self, job, *when):
+        """when: deadline and expected, as `do` takes them."""
         for rank in range(job.processes):
             idle = (w for w in self.workers if not w.job and w.process.is_alive())
             worker = next(idle, None) or self._start()
             worker.job = job
-            worker.pipe.send((job, rank, deadline))
+            worker.pipe.send((job, rank, *when))
 
     def answers(self, timeout):
         """Yields (job, kind, content), as `serve` sends them, of what comes within `timeout`."""
@@ -83,7 +84,7 @@ class Pool:
 
 
 def serve(pipe, barriers, data, recipe, work):
-    """The life of one process: gets (job, rank, deadline), sends (kind, content).
+    """The life of one process: gets the first arguments of `do`, sends (kind, content).
 
     kind: "done", "unfinished", or "failed" and then content is the reason in words.
     """
@@ -93,12 +94,12 @@ def serve(pipe, barriers, data, recipe, work):
     images = cifar10(data)
     task, shape = cache(lambda role: prepare(recipe, images, work, role=role)), None
     while True:
-        job, rank, deadline = pipe.recv()
+        job, *order = pipe.recv()
         try:
             recent, shape = shape, _shape(job.arm.recipe(recipe))
             if shape != recent:
                 torch.compiler.reset()  # it keeps code for 8 shapes, and then compiles no more
-            answer = do(job, rank, deadline, task(job.role), barriers)
+            answer = do(job, *order, task(job.role), barriers)
         except Exception as error:
             answer = "failed", f"{type(error).__name__}: {error}"[:1000]
         gc.collect()

@@ -18,6 +18,7 @@ import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from statistics import median
 
 from benchmarks.gpu_jobs import Job
 from benchmarks.gpu_pool import MOST, Pool
@@ -125,17 +126,21 @@ def seconds_needed(job, results, epochs=None):
     """Seconds for a job, or for some epochs of it, by what this folder knows; 0 if by nothing."""
     if job.kind != "run":
         return job.seconds
-    recipe, entries = results.recipe(job.arm), results.same_model(job)
-    left = recipe.training.epochs - epochs_done(results.checkpoint(job))
-    paces = [entry["pace"] for entry in entries if entry.get("pace")]
-    if paces:
-        start, epoch = map(max, zip(*paces, strict=True))
-    else:
-        n, measured = side_by_side(job, results), _rates(job, results)
-        start, epoch = START, n * len(results.task.train) / measured[n] if measured else 0
-        if not measured:
-            return 0
+    epoch = epoch_seconds(job, results)
+    if epoch is None:
+        return 0
+    left = results.recipe(job.arm).training.epochs - epochs_done(results.checkpoint(job))
+    start = max((start for start, _ in results.paces(job)), default=START)
     return 1.1 * (start + epoch * min(left, epochs or left))
+
+
+def epoch_seconds(job, results):
+    """Seconds that an epoch will take, beside as many others as will run; None if not known."""
+    if rates := _rates(job, results):
+        n = 1 if job.alone else side_by_side(job, results)
+        return n * len(results.task.train) / rates[n]
+    paces = results.paces(job)
+    return median(epoch for _, epoch in paces) if paces else None
 
 
 def side_by_side(job, results):
@@ -164,7 +169,7 @@ def work_off(jobs, results, pool, deadline, clock=time.monotonic):
         if job:
             partly = partly if fits else job
             say(f"starts{'' if fits else ', to go on another time'}: {results.key(job)}")
-            pool.give(job, deadline)
+            pool.give(job, deadline, epoch_seconds(job, results))
         elif not pool.running:
             return
         for answered, kind, content in pool.answers(0 if job else deadline - clock()):

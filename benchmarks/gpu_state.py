@@ -54,6 +54,10 @@ class Results:
         model = asdict(self.recipe(job.arm).model)
         return [entry for entry in self.entries.values() if entry["model"] == model]
 
+    def paces(self, job):
+        """[seconds before the first epoch, seconds of an epoch] of runs of this job's shape."""
+        return [entry["pace"] for entry in self.same_model(job) if "pace" in entry]
+
     def recipe(self, arm):
         return arm.recipe(self.task.recipe)
 

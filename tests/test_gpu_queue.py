@@ -156,7 +156,7 @@ class FakePool:
     def running(self):
         return list(self.ends)
 
-    def give(self, job, deadline):
+    def give(self, job, *when):
         self.started.append(job)
         self.ends[job] = self.clock.now + self.seconds(job)
         self.most = max(self.most, len(self.ends))
@@ -203,10 +203,12 @@ def test_runs_share_the_device_where_that_was_measured_to_pay(results):
 
 
 def test_what_cannot_end_is_started_once_and_nothing_beside_it_that_cannot_either(results):
-    finish(results, run(0), 0.5)  # a start of 5 s, then 1 s an epoch
-    results.put(run(0), pace=[5.0, 10.0])
-    results.put(Job(kind="together", arm=run().arm), state="done", result={"1": 10.0, "2": 20.0})
+    finish(results, run(0), 0.5)  # a start of 5 s
+    results.put(Job(kind="together", arm=run().arm), state="done", result={"1": 8.0, "2": 12.0})
     long, other = run(1), run(2)
+    # Of 60 images, at 12 a second for two, at 8 for one.
+    assert gpu_queue.epoch_seconds(long, results) == 10
+    assert gpu_queue.epoch_seconds(run(1, alone=True), results) == 7.5
     assert choose([long, other], [], 45.0, results) == (long, True)
     # 3 epochs: 1.1 (5 + 30) = 38.5 s.
     assert choose([long, other], [], 38.0, results) == (None, True)
@@ -234,17 +236,21 @@ def test_a_measurement_that_hangs_is_named(results):
 # The budget of a run
 
 
-@pytest.mark.parametrize("deadline, done", [(65.0, 1), (70.0, 2), (75.0, 3)])
-def test_no_epoch_is_started_that_might_pass_the_deadline(results, deadline, done):
+@pytest.mark.parametrize(
+    "deadline, expected, done",
+    [(65.0, None, 1), (70.0, None, 2), (75.0, None, 3), (65.0, 20.0, 2), (50.0, 20.0, 1)],
+)
+def test_no_epoch_is_started_that_might_pass_the_deadline(results, deadline, expected, done):
     clock, heard = Clock(), []
-    budget = Budget(deadline, 3, clock)
+    budget = Budget(deadline, 3, expected, clock)
 
     def tick(epoch):  # a start of 10 s, then 20 s an epoch
         clock.now += 30.0 if epoch.epoch == 1 else 20.0
         heard.append(epoch.epoch)
         budget(epoch)
 
-    # After one epoch (at 30 s) the next may take 1.2 · 30 s, after two (at 50 s) 1.2 · 20 s.
+    # After one epoch (at 30 s) the next may take 1.2 · 30 s, or of what is expected; after two (at
+    # 50 s) 1.2 · 20 s.
     if done < 3:
         with pytest.raises(gpu_jobs.OutOfTime):
             run_arm(run().arm, results.task, callback=tick)
@@ -254,9 +260,9 @@ def test_no_epoch_is_started_that_might_pass_the_deadline(results, deadline, don
 
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_record(results, tmp_path):
-    kind, content = do(run(), 0, -math.inf, results.task, {})
+    kind, content = do(run(), 0, -math.inf, None, results.task, {})
     assert (kind, content["epochs"]) == ("unfinished", 1)
-    kind, content = do(run(), 0, math.inf, results.task, {})
+    kind, content = do(run(), 0, math.inf, None, results.task, {})
     whole = run_arm(run().arm, replace(results.task, folder=tmp_path / "whole"))
     assert kind == "done" and untimed(content["record"]) == untimed(asdict(whole))
 
@@ -344,19 +350,19 @@ def test_what_does_not_fit_is_rounded_and_said_so(tmp_path, out):
 
 
 def test_a_rounded_run_goes_on_and_its_entry_says_so(results, tmp_path, out):
-    do(run(), 0, -math.inf, results.task, {})
+    do(run(), 0, -math.inf, None, results.task, {})
     path = results.checkpoint(run())
     size = sum(tensor.nbytes for tensor in read_tensors(path)[0].values())
     assert pack([path], out, tmp_path, 0.6 * size) == [(path, "rounded")]
     next_ = Results(tmp_path / "next", replace(results.task, folder=tmp_path / "next"))
     gpu_queue.go_on(lambda _: [run()], next_, out, tmp_path / "next")
     assert "unfinished, 1 epochs" in gpu_report.report(next_)[0]
-    kind, content = do(run(), 0, math.inf, next_.task, {})
+    kind, content = do(run(), 0, math.inf, None, next_.task, {})
     gpu_queue.note(run(), kind, content, next_)
     assert (
         next_.of(run())["rounded"] == [1] and "rounded at epoch [1]" in gpu_report.report(next_)[0]
     )
-    exact = do(run(), 0, math.inf, results.task, {})[1]["record"]["epochs"]
+    exact = do(run(), 0, math.inf, None, results.task, {})[1]["record"]["epochs"]
     there = content["record"]["epochs"]
     assert there[0] == exact[0] and there[2] != exact[2]
     assert there[2]["train_loss"] == pytest.approx(exact[2]["train_loss"], rel=0.01)
