@@ -69,6 +69,6 @@ def _press(page, number):
     """Moves alpha or beta of QK by a step, 14 each way from the middle; returns milliseconds."""
     page.locator(HANDLE).nth(number // 14 % 2).focus()
     page.keyboard.press("ArrowRight" if number // 28 % 2 == 0 else "ArrowLeft")
-    page.wait_for_function(f"window.times.length > {number}", timeout=20_000)
+    page.wait_for_function(f"window.times.length > {number}")
     page.wait_for_timeout(100)
     return page.evaluate(f"window.times[{number}]")

@@ -57,7 +57,9 @@ def browser_page(width, height):
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=CHROMIUM, args=_FLAGS)
         try:
-            yield browser.new_page(viewport={"width": width, "height": height})
+            page = browser.new_page(viewport={"width": width, "height": height})
+            page.set_default_timeout(240_000)  # a busy machine is slow, not broken
+            yield page
         finally:
             browser.close()
 
@@ -65,16 +67,15 @@ def browser_page(width, height):
 def run_all(page, address):
     """Opens a notebook and runs its cells, as a learner does from the menu."""
     page.goto(address)
-    page.wait_for_selector(".jp-NotebookPanel .jp-Cell", timeout=240_000)
+    page.wait_for_selector(".jp-NotebookPanel .jp-Cell")
     for _ in range(2):  # cells that are sent before the kernel stays idle get lost
         page.wait_for_timeout(1500)
-        page.wait_for_selector(_IDLE, state="attached", timeout=240_000)
+        page.wait_for_selector(_IDLE, state="attached")
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.locator('.lm-Menu-item[data-command="runmenu:run-all"]').click()
     page.wait_for_timeout(1500)
     page.wait_for_function(
         "![...document.querySelectorAll('.jp-InputPrompt')].some(e => e.textContent.includes('*'))",
-        timeout=240_000,
     )
 
 

@@ -33,9 +33,19 @@ def svg(view: View) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
         f'width="{width}" height="{height}" font-family="system-ui, sans-serif" font-size="12" '
-        f'fill="#222222"><rect width="{width}" height="{height}" fill="white"/>'
+        f'fill="#222222" role="img" aria-label="{escape(_label(view))}">'
+        f'<rect width="{width}" height="{height}" fill="white"/>'
         f"{''.join(panels)}</svg>"
     )
+
+
+def _label(view):
+    return f"{', '.join(panel.title for panel in view.panels)}. {told(view.numbers)}"
+
+
+def told(numbers):
+    """Numbers in one line of text."""
+    return " · ".join(f"{name} {readable(value)}" for name, value in numbers.items())
 
 
 def _svg_panel(panel):
@@ -186,9 +196,9 @@ def _set_axes(figure, panel, column):
 
 def _heading(title, numbers, goal, stand):
     """Title, numbers, and whether the goal is reached where the sliders stand."""
-    told = [f"{name} {readable(value)}" for name, value in numbers.items()]
-    half = math.ceil(len(told) / 2)
-    lines = [" · ".join(part) for part in (told[:half], told[half:]) if part]
+    half = list(numbers)[: math.ceil(len(numbers) / 2)]
+    parts = [{k: numbers[k] for k in half}, {k: v for k, v in numbers.items() if k not in half}]
+    lines = [told(part) for part in parts if part]
     if goal is not None:
         missing = goal.missing({**numbers, **stand})
         state = "not reached here" if missing else "<b>✓ reached here</b>"

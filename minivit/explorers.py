@@ -13,7 +13,7 @@ from html import escape
 import ipywidgets
 import torch.nn.functional as F
 
-from minivit.drawings import sliding_figure, svg
+from minivit.drawings import sliding_figure, svg, told
 from minivit.init import Mimetic
 from minivit.model import sincos_positions
 from minivit.views import CheckpointView, ContentView, InitializerView, View, readable
@@ -65,7 +65,7 @@ class Explorer:
         """What is shown now; `view.numbers` are the numbers under the picture."""
         return self.compute(**self.values)
 
-    @property
+    @functools.cached_property
     def widget(self):
         """Sliders, picture and numbers as one widget."""
         sliders = ipywidgets.HBox(tuple(self.sliders.values()), layout={"flex_flow": "row wrap"})
@@ -103,9 +103,12 @@ class Explorer:
             self.reached.append(self.values)
 
     def _ipython_display_(self):
+        """Live where a kernel runs; kept in the notebook, the picture and the numbers of now."""
         from IPython.display import display
 
-        display(self.widget)
+        live = {"version_major": 2, "version_minor": 0, "model_id": self.widget.model_id}
+        kept = {"image/svg+xml": svg(self.view), "text/plain": told(self.view.numbers)}
+        display({"application/vnd.jupyter.widget-view+json": live, **kept}, raw=True)
 
 
 def _slider(control):

@@ -67,7 +67,7 @@ def test_keys_move_the_sliders_of_an_explorer(lab):
                 before = picture.get_attribute("src")
                 handles.nth(number).press(key)
                 changed = "old => document.querySelector('img.widget-image').src !== old"
-                page.wait_for_function(changed, arg=before, timeout=30_000)
+                page.wait_for_function(changed, arg=before)
         size = picture.evaluate(
             "async image => { await image.decode(); return image.naturalWidth }"
         )
@@ -86,7 +86,7 @@ def test_sliders_work_without_a_kernel(tmp_path):
     file = tmp_path / "page.html"
     file.write_text(html_page([figure], title="t", table=""), encoding="utf-8")
     with browser_page(1000, 1200) as page:
-        page.goto(file.as_uri(), timeout=180_000)
+        page.goto(file.as_uri())
         title = page.locator(".gtitle")
         start = title.text_content()
         seen = [start]

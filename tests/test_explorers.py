@@ -82,6 +82,19 @@ def test_numbers_stand_beside_the_picture_as_text():
     assert "OV diagonal −" in text and "positions of an 8 × 8 grid alone · dim 24 · seed 0" in text
 
 
+def test_what_a_notebook_keeps_is_readable_without_a_kernel(monkeypatch):
+    kept = []
+    monkeypatch.setattr("IPython.display.display", lambda data, raw: kept.append((data, raw)))
+    explorer = initializer_explorer(dim=DIM, pairs=("ov",))
+    explorer._ipython_display_()
+    (data, raw), *more = kept
+    number = f"OV diagonal {readable(explorer.view.numbers['OV diagonal'])}"
+    assert raw and not more and number in data["text/plain"]
+    assert f'aria-label="W_V W_proj, Singular values. {number}' in data["image/svg+xml"]
+    live = data["application/vnd.jupyter.widget-view+json"]["model_id"]
+    assert explorer.widget.model_id == live and explorer.picture in explorer.widget.children
+
+
 def test_a_goal_is_told_and_kept():
     goal = Goal(words="pure −I", ranges={"OV cosine with I": (-1.0, -0.99)})
     explorer = initializer_explorer(dim=DIM, pairs=("ov",), goal=goal)
