@@ -152,16 +152,20 @@ def grade_one(box, submission, keys, secret, limits):
 
 
 def _answers(session, key, secret, learner):
-    """[(case, results)] of one question; after a call that did not come back no more are made."""
-    function, answers, stopped = key.question.function, [], False
+    """[(case, results)] of one question.
+
+    After a call that did not come back no more are made; nor after one to a stub.
+    """
+    function, answers, last = key.question.function, [], None
     for case in (*key.question.visible, *hidden_cases(key, secret, learner)):
         results = []
         for arguments in case.calls:
             if function not in session.names:
                 result = Result(problem=Problem("missing", ""))
             else:
-                result = NOT_RUN if stopped else session.call(function, arguments)
-                stopped |= result.problem is not None and result.problem.kind == "stopped"
+                result = last or session.call(function, arguments)
+                kind = result.problem and result.problem.kind
+                last = {"stopped": NOT_RUN, "unwritten": result}.get(kind)
             results.append(result)
         answers.append((case, tuple(results)))
     return answers

@@ -1,9 +1,14 @@
 """Submissions that try to gain, or to harm: each gets its honest mark, and the next learner too."""
 
+import shutil
 import socket
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from teaching.grade import grade_one
@@ -261,3 +266,24 @@ def test_magics_and_shell_lines_do_nothing_and_plots_may_fail(box):
     assert record["points"] == FULL
     assert [number for number, _, _ in record["cells"]] == [5]
     assert "a plot that fails" in record["cells"][0][2]
+
+
+def test_a_killed_grader_leaves_no_sandbox_behind(tmp_path):
+    code = (
+        "import os, sys, time\n"
+        "from teaching.sandbox.box import Sandbox, LIMITS\n"
+        "with Sandbox([]) as box:\n"
+        "    print(box.folder.name, flush=True)\n"
+        "    box.open(['while True: pass'], [], LIMITS._replace(cells=600))\n"
+    )
+    grader = subprocess.Popen([sys.executable, "-c", code], stdout=-1, text=True)
+    folder = grader.stdout.readline().strip()
+    inside = [p for p in psutil.process_iter(["cmdline"]) if folder in str(p.info["cmdline"])]
+    below = [each for process in inside for each in process.children(recursive=True)]
+    assert inside and below
+    time.sleep(1)  # it is in the middle of a cell
+    grader.kill()
+    grader.wait()
+    _, alive = psutil.wait_procs([*inside, *below], timeout=20)
+    shutil.rmtree(folder)
+    assert not alive

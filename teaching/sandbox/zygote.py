@@ -48,12 +48,14 @@ def main():
 
 
 def lower_rights(user):
-    """From root to `user`, if the sandbox was started by root; and no dumps of this memory."""
+    """From root to `user`, if root started the sandbox; this memory unreadable; dies with bwrap."""
     if os.getuid() == 0:
         os.setgroups([])
         os.setresgid(user, user, user)
         os.setresuid(user, user, user)
-    ctypes.CDLL(None, use_errno=True).prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE
+    library = ctypes.CDLL(None)
+    library.prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE
+    library.prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG, which a change of user clears
 
 
 def warm_up():
