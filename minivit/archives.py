@@ -135,7 +135,7 @@ def _kept(key, build):
     try:
         write_tensors(path, tensors, about)
     except Exception as error:  # a full disk or a read-only folder is no reason to stop
-        warnings.warn(f"the decoded images can't be kept in {path}: {error}", stacklevel=5)
+        warnings.warn(f"the decoded images can't be kept: {error}", stacklevel=5)
     return tensors, about
 
 
