@@ -54,6 +54,11 @@ def test_a_file_cut_short_is_a_sentence(written, keep):
         read_tensors(path)
 
 
+def test_a_folder_is_not_called_missing(tmp_path):
+    with pytest.raises(ValueError, match="a folder, not a file"):
+        read_tensors(tmp_path)
+
+
 def test_a_foreign_safetensors_file_is_refused(tmp_path):
     from safetensors.torch import save_file
 
@@ -92,7 +97,7 @@ def test_tensors_on_a_full_disk_are_an_oserror_that_names_the_file(written, monk
 
 def test_a_folder_that_is_a_file_is_named(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match="file/note.txt can't be written"):
+    with pytest.raises(OSError, match=r"file/note\.txt can't be written"):
         write_text(tmp_path / "file" / "note.txt", "new")
 
 
