@@ -36,7 +36,8 @@ ARCHIVE = re.compile(r"cifar10(?!\d).*\.(tar|tgz|tar\.gz|tar\.xz|zip)")  # not c
 WAYS_OUT = (
     "Three ways out: (1) fetch cifar-10-python.tar.gz by hand (www.cs.toronto.edu/~kriz/cifar.html)"
     ", put it into a folder and set MINIVIT_DATA to that folder; (2) read an archive or folder of "
-    "images: cifar10(path, source='folder'); (3) use generated images: cifar10(source='synthetic')"
+    "images: cifar10(path, source='folder'), or --data path; (3) use generated images: "
+    "cifar10(source='synthetic'), or --source synthetic"
 )
 
 
@@ -135,7 +136,7 @@ def _kept(key, build):
     try:
         write_tensors(path, tensors, about)
     except Exception as error:  # a full disk or a read-only folder is no reason to stop
-        warnings.warn(f"the decoded images can't be kept in {path}: {error}", stacklevel=5)
+        warnings.warn(f"the decoded images can't be kept: {error}", stacklevel=5)
     return tensors, about
 
 
@@ -147,7 +148,7 @@ def _read_original(root):
     try:
         sets = {split: cifar10(root, split == "train", download=True) for split in SPLITS}
     except (OSError, HTTPException, RuntimeError) as error:
-        message = f"CIFAR-10 can't be downloaded to {root} ({error}). {WAYS_OUT}"
+        message = f"CIFAR-10 can't be downloaded to {root} ({error}). {_damaged(root)}{WAYS_OUT}"
         raise UnavailableError(message) from error
     finally:
         socket.setdefaulttimeout(timeout)
@@ -156,6 +157,12 @@ def _read_original(root):
         images = torch.from_numpy(data.data).permute(0, 3, 1, 2).contiguous()
         tensors |= {f"{split}_images": images, f"{split}_labels": torch.tensor(data.targets)}
     return tensors, sets["train"].classes
+
+
+def _damaged(root):
+    """A sentence where files of the original are there, and torchvision did not take them."""
+    there = [root / name for name in ORIGINAL_FILES if (root / name).exists()]
+    return f"{there[0]} is there, but cut short or changed, by its MD5. " if there else ""
 
 
 def _torchvision_cifar10():
@@ -178,9 +185,12 @@ def _read_image_folders(path):
             f"{path}: no images found; expected train/CLASS/*.png or *.jpg, and test/CLASS/… "
             "(CIFAR-10's own cifar-10-python.tar.gz is read with source='torchvision')"
         )
-    if train != test:
-        only = f"only train has {sorted(train - test)}, only test has {sorted(test - train)}"
-        raise ValueError(f"{path}: class folders are missing: {only}")
+    missing = [f"test/{c}" for c in train - test] + [f"train/{c}" for c in test - train]
+    if missing:
+        raise ValueError(
+            f"{path}: class folders are missing or hold no images: {', '.join(sorted(missing))}; "
+            "each class needs one in train and one in test"
+        )
     classes = sorted(train)
     places = sorted(files)  # all of test before train
     images = torch.from_numpy(_decode_all(path, places, files))
@@ -195,7 +205,10 @@ def _fingerprint(path):
     """A digest that changes with the data: of an archive's bytes, or of a folder's file list."""
     if path.is_file():
         return file_digest(path)
-    stats = [(str(file.relative_to(path)), file.stat()) for file in _list(path)]
+    try:
+        stats = [(str(file.relative_to(path)), file.stat()) for file in _list(path)]
+    except OSError as error:  # a link that leads nowhere
+        raise ValueError(f"{path}: can't be read ({error})") from error
     stats = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
     return hashlib.sha256(repr(stats).encode()).hexdigest()
 
@@ -210,10 +223,13 @@ def _collect(path):
                 tops.add(place[:-3])
                 files[place[-3:]] = read()
     except BROKEN as error:
-        raise ValueError(
-            f"{path}: can't be read to its end ({error}): either it is no archive (tar, tgz, "
-            "tar.xz, zip), or it is damaged or cut short and must be fetched again"
-        ) from error
+        archive = (
+            "either it is no archive (tar, tgz, tar.xz, zip), or it is damaged or cut short and "
+            "must be fetched again"
+        )
+        hint = "a folder of images must hold readable files" if path.is_dir() else archive
+        reason = str(error).partition("\n")[0].rstrip(":")  # tarfile lists all it has tried
+        raise ValueError(f"{path}: can't be read to its end ({reason}): {hint}") from error
     if len(tops) > 1:
         raise ValueError(f"{path}: holds several data sets, in the folders {sorted(tops)}")
     return files
@@ -231,11 +247,13 @@ def _entries(path):
             for member in archive:
                 file = archive.extractfile(member)
                 yield member.name, file and file.read
-            # A compressed file that is cut short fails by itself; of a plain one tarfile takes
-            # any break between two files for its end.
+            # tarfile takes any break between two files of a plain archive for its end, and does
+            # not look at what follows: the checksum of a compressed one stands there.
             plain = isinstance(archive.fileobj, io.BufferedReader)
             if plain and path.stat().st_size < archive.offset + tarfile.BLOCKSIZE:
                 raise EOFError("no end-of-archive mark")
+            while archive.fileobj.read(1 << 20):
+                pass
 
 
 def _place(path, name):
@@ -270,13 +288,17 @@ def _decode_all(path, places, files):
 
 
 def _decode(path, place, files):
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(io.BytesIO(files[place])) as image:
             mode, pixels = image.mode, np.asarray(image)
     except Exception as error:  # decoders fail in many ways: OSError, SyntaxError, struct.error, …
-        raise ValueError(f"{path}: {'/'.join(place)} is no readable image ({error})") from error
+        unknown = isinstance(error, UnidentifiedImageError)  # its text is an object's address
+        reason = "of no known format" if unknown else error
+        raise ValueError(
+            f"{path}: {'/'.join(place)} is no readable image ({reason}); replace or remove it"
+        ) from error
     if mode != "RGB":
         raise ValueError(f"{path}: {'/'.join(place)} is in mode {mode}; images must be RGB")
     return pixels.transpose(2, 0, 1)

@@ -105,7 +105,13 @@ def uniform(*shape, bound, generator=None):
 
 
 def _check_generator(generator):
-    if generator is not None and generator.device.type != "cpu":
+    if generator is None:
+        return
+    if not isinstance(generator, torch.Generator):
+        raise ValueError(
+            f"generator is {generator!r}; for a seed give torch.Generator().manual_seed(seed)"
+        )
+    if generator.device.type != "cpu":
         raise ValueError(
             f"the generator is on {generator.device}; noise is drawn on the CPU, so that one seed "
             "gives the same network everywhere: use torch.Generator()"

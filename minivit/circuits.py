@@ -16,6 +16,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+# What modules call the maps that minivit's attention holds in one, qkv.
+SEPARATE = {"q", "k", "v", "qk", "kv", "query", "key", "value", "q_proj", "k_proj", "v_proj"}
+SEPARATE |= {"to_q", "to_k", "to_v", "to_kv", "to_qkv", "to_out"}
+
 
 class AttentionLayer(NamedTuple):
     """One attention layer's own tensors, not copies: writing into them changes the model.
@@ -49,7 +53,7 @@ def attention_layers(model: nn.Module) -> list[AttentionLayer]:
             seen = (*seen, f"{name}.")
         elif _looks_like_attention(module):
             raise ValueError(
-                f"{name!r} is a {type(module).__name__}, an attention that minivit does not know; "
+                f"{name!r} ({type(module).__name__}) is an attention that minivit does not know; "
                 "give its weights to mimetic_attention_(qkv, proj, heads) yourself"
             )
     if not layers:
@@ -60,9 +64,10 @@ def attention_layers(model: nn.Module) -> list[AttentionLayer]:
 def _looks_like_attention(module):
     own = type(module).__name__.lower()
     children = [type(child).__name__.lower() for child in list(module.modules())[1:]]
+    parts = SEPARATE.intersection(name for name, _ in module.named_children())
     is_named = "attention" in own or own.endswith("attn")
     return (
-        is_named
+        (is_named or len(parts) > 1)
         and any(True for _ in module.parameters())
         and not any("attention" in child or child.endswith("attn") for child in children)
     )
@@ -71,7 +76,7 @@ def _looks_like_attention(module):
 def _read_layer(name, module):
     reason = _why_unknown(module)
     if reason:
-        raise ValueError(f"{name!r} is a {type(module).__name__} that {reason}")
+        raise ValueError(f"{name!r} ({type(module).__name__}) {reason}")
     if isinstance(module, nn.MultiheadAttention):
         qkv, qkv_bias, proj = module.in_proj_weight, module.in_proj_bias, module.out_proj
     else:
@@ -84,7 +89,12 @@ def _why_unknown(module):
     if isinstance(module, nn.MultiheadAttention):
         if module.in_proj_weight is None:
             return "has keys or values of another width than its queries"
-        return "appends biases to its keys and values" if module.bias_k is not None else None
+        if module.bias_k is not None or module.add_zero_attn:
+            return "appends biases or zeros to its keys and values"
+        return None
+    # Channel attention has the same parameters, and does not weigh tokens with them.
+    if any(kind in type(module).__name__.lower() for kind in ("channel", "cross")):
+        return "does not mix the tokens of one sequence"
     linear = all(isinstance(getattr(module, part, None), nn.Linear) for part in ("qkv", "proj"))
     if not (linear and hasattr(module, "num_heads")):
         return "has qkv, but not also linear maps qkv and proj and a number num_heads"
@@ -133,11 +143,14 @@ class AttentionWeights:
         return cls(W_Q=W_Q, W_K=W_K, W_V=W_V, W_O=W_O, norm_gain=norm_gain)
 
     @classmethod
-    def load(cls, name_or_path) -> "AttentionWeights":
-        """Reads a checkpoint of `pretrained.CATALOG` or a file; also GPT-2's, which is no ViT."""
+    def load(cls, name_or_path, *, heads=None) -> "AttentionWeights":
+        """Reads a checkpoint of `pretrained.CATALOG` or a file; also GPT-2's, which is no ViT.
+
+        heads and ValueErrors as in `pretrained.load_pretrained`.
+        """
         from minivit.pretrained import read_attention
 
-        return read_attention(name_or_path)
+        return read_attention(name_or_path, heads=heads)
 
     @property
     def head_dim(self):
@@ -206,11 +219,10 @@ def diagonal_stats(product: Float[Tensor, "*lead dim dim"], rank: int | None = N
     Raises ValueError for matrices that are not square, smaller than 2 × 2, or of a smaller size
     than their rank.
     """
-    dim = product.shape[-1]
-    if product.shape[-2] != dim or dim < 2:
-        raise ValueError(
-            f"shape {tuple(product.shape)}: the last two axes must be equal, at least 2"
-        )
+    shape = tuple(product.shape)
+    if len(shape) < 2 or shape[-1] != shape[-2] or shape[-1] < 2:
+        raise ValueError(f"shape {shape}: there must be two last axes, equal, at least 2")
+    dim = shape[-1]
     rank = dim if rank is None else rank
     if not 1 <= rank <= dim:
         raise ValueError(f"rank is {rank}; it must be from 1 to {dim}")
@@ -291,6 +303,11 @@ def locality(maps: Float[Tensor, "*lead query key"]) -> Locality:
 
 
 def position_gram(model) -> Float[Tensor, "token token"]:
-    """Inner products of the position table's rows, P Pᵀ / dim: what QK = I sees of positions."""
+    """Inner products of the position table's rows, P Pᵀ / dim: what QK = I sees of positions.
+
+    For minivit's and timm's ViT; ValueError for a model without `pos_embed`.
+    """
+    if not torch.is_tensor(getattr(model, "pos_embed", None)):
+        raise ValueError(f"{type(model).__name__} has no table of positions called pos_embed")
     positions = model.pos_embed.detach()[0].float().cpu()
     return positions @ positions.T / positions.shape[1]

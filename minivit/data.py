@@ -73,14 +73,12 @@ class ImageSet:
 
     def subset(self, n, *, seed):
         """`n` images with as many of each class as can be; a smaller n gives a part of a larger."""
-        if not 1 <= n <= len(self):
-            raise ValueError(f"a subset of {n} images was asked for; the set has {len(self)}")
+        _check_count("the size of a subset", n, len(self))
         return self._pick(self._balanced_order(stream(seed, "subset"))[:n])
 
     def split(self, n_validation, *, seed):
         """Returns (train, validation): disjoint, validation with as many of each class."""
-        if not 1 <= n_validation < len(self):
-            raise ValueError(f"n_validation is {n_validation}, not between 1 and {len(self) - 1}")
+        _check_count("n_validation", n_validation, len(self) - 1)
         order = self._balanced_order(stream(seed, "validation"))
         return self._pick(order[n_validation:]), self._pick(order[:n_validation])
 
@@ -104,6 +102,11 @@ class ImageSet:
         return index[rank.argsort(stable=True)]
 
 
+def _check_count(name, n, most):
+    if not isinstance(n, int) or not 1 <= n <= most:
+        raise ValueError(f"{name} is {n!r}; it must be a whole number from 1 to {most}")
+
+
 def cifar10(root=None, source="auto", *, offline_ok=False):
     """Returns (train, test) as ImageSets on the CPU; their `name` says what they are.
 
@@ -112,10 +115,10 @@ def cifar10(root=None, source="auto", *, offline_ok=False):
     is found at `root`, or else at $MINIVIT_DATA; or else the download; or else, only with
     offline_ok=True and with a warning, generated images. A folder is searched for an archive
     cifar10*.tar.xz (.tgz, .zip, …), for CIFAR-10's own files, then for train/ and test/.
-    Decoded once and kept in `cache_dir()`. $MINIVIT_SOURCE, if set, takes the place of "auto".
-    Raises ValueError where a source has nothing to give.
+    Decoded once and kept in `cache_dir()`. Where no root is given, $MINIVIT_SOURCE, if set, takes
+    the place of "auto". Raises ValueError where a source has nothing to give.
     """
-    if source == "auto":
+    if source == "auto" and root is None:
         source = os.environ.get("MINIVIT_SOURCE") or "auto"
     if source not in SOURCES:
         raise ValueError(f"source is {source!r}; it must be one of {SOURCES}")
@@ -176,7 +179,9 @@ class Augment:
 def normalize(
     images: UInt8[Tensor, "batch 3 height width"], mean, std
 ) -> Float[Tensor, "batch 3 height width"]:
-    """(images / 255 − mean) / std for each channel, in float32."""
+    """(images / 255 − mean) / std for each channel, in float32; ValueError unless uint8."""
+    if images.dtype != torch.uint8:
+        raise ValueError(f"images are {images.dtype}; they must be uint8, 0 to 255")
     out = images.float()
     # Plain numbers, channel by channel: no constants to send to a GPU, and faster on a CPU.
     for channel, m, s in zip(out.unbind(1), mean, std, strict=True):

@@ -7,14 +7,19 @@ import os
 import platform
 import shutil
 import sys
+import tarfile
+import zipfile
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 
 from minivit.archives import ORIGINAL_FILES, ORIGINAL_MD5, cache_dir, look_in
+from minivit.catalog import CATALOG, check_digest
+from minivit.data import SOURCES
 from minivit.recipes import pick_scale
 from minivit.runtime import cpu_cores, pick_device, pick_precision
 
@@ -110,9 +115,16 @@ def _packages(*names):
 
 
 def _data(root):
+    source = "auto" if root else os.environ.get("MINIVIT_SOURCE") or "auto"
+    if source not in SOURCES:
+        raise ValueError(f"MINIVIT_SOURCE is {source!r}; it must be one of {SOURCES}")
+    if source == "synthetic":
+        return "generated images, as MINIVIT_SOURCE says", ""
     given = root or os.environ.get("MINIVIT_DATA")
     kind, path = look_in(given) if given else (None, None)
     if kind:
+        if path.is_file() and not (zipfile.is_zipfile(path) or tarfile.is_tarfile(path)):
+            return f"{path} is no archive (tar, tgz, tar.xz, zip), or damaged", "fetch it again"
         what = "images" if kind == "folder" else "the original CIFAR-10"
         return f"{path} ({what}; not read yet)", ""
     if given and not root:
@@ -135,9 +147,18 @@ def _cache():
 
 
 def _weights():
-    folder = Path(os.environ.get("MINIVIT_DATA") or ".").expanduser()
-    found = sorted(path.name for path in folder.glob("*.safetensors"))
-    return ", ".join(found) or f"no *.safetensors in {folder}; training needs none", ""
+    given = os.environ.get("MINIVIT_DATA")
+    folders = [cache_dir(), *([Path(given).expanduser()] if given else [])]
+    here = []
+    for entry in CATALOG.values():
+        files = [folder / entry.file for folder in folders if (folder / entry.file).is_file()]
+        for file in files:
+            check_digest(file, entry)  # its ValueError says what to do
+        here += [entry.name] if files else []
+    detail = f"at hand, and whole: {', '.join(here) or 'none'}; training needs none"
+    absent = ", ".join(name for name in CATALOG if name not in here)
+    hub = "" if find_spec("huggingface_hub") else ", some with pip install huggingface_hub"
+    return f"{detail}; can be fetched by name{hub}: {absent}" if absent else detail, ""
 
 
 def _scale():

@@ -19,6 +19,7 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from numbers import Real
 
 import torch
 from jaxtyping import Float
@@ -46,11 +47,11 @@ class Mimetic:
 
     def __post_init__(self):
         for name in ("alpha_qk", "beta_qk", "alpha_ov", "beta_ov"):
-            value = getattr(self, name)
-            if not math.isfinite(value) or (name.startswith("alpha") and value < 0):
-                low = "≥ 0" if name.startswith("alpha") else "finite"
+            value, low = getattr(self, name), 0 if name.startswith("alpha") else -math.inf
+            if not isinstance(value, Real) or not math.isfinite(value) or value < low:
+                range_ = "a finite number" + (" from 0" if low == 0 else "")
                 raise ValueError(
-                    f"{name} is {value}; it must be {low} (the paper's are 0.7 and 0.4)"
+                    f"{name} is {value!r}; it must be {range_} (the paper's are 0.7 and 0.4)"
                 )
             if value < 0:
                 warnings.warn(f"{name} is {value}: the sign ablation, not the method", stacklevel=3)
@@ -82,6 +83,8 @@ def mimetic_factors(dim, heads, settings=Mimetic(), qk=True, ov=True, generator=
     A pair that is switched off is None. The rank of a head's product is head_dim, so W_Q W_Kᵀ is
     the best approximation of that rank: of the diagonal beta_qk only a part is left.
     """
+    if not isinstance(settings, Mimetic):
+        raise ValueError(f"settings is {settings!r}; it must be Mimetic(alpha_qk=0.7, …)")
     noise = normal(heads + 1, dim, dim, generator=generator) / math.sqrt(dim)
     identity = torch.eye(dim)
     targets = []
@@ -224,5 +227,7 @@ def _check_layer(qkv, proj, heads, name=""):
         raise ValueError(f"{name}{shapes}; expected (3 · dim, dim) and (dim, dim)")
     if qkv.is_meta or proj.is_meta:
         raise ValueError(f"{name}weights on the meta device hold no numbers; use model.to_empty")
-    if heads < 1 or dim % heads:
-        raise ValueError(f"{name}heads is {heads}; it must divide dim {dim}")
+    if not (qkv.is_floating_point() and proj.is_floating_point()):
+        raise ValueError(f"{name}weights are {qkv.dtype} and {proj.dtype}, not floating point")
+    if not isinstance(heads, int) or heads < 1 or dim % heads:
+        raise ValueError(f"{name}heads is {heads!r}; it must divide dim {dim}")

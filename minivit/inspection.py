@@ -8,13 +8,13 @@ from minivit.pretrained import attention_of, open_checkpoint
 COLUMNS = f"{'mean':>9}{'spread':>9}{'z':>9}{'cosine':>9}"
 
 
-def inspection_table(name_or_path: str | Path) -> str:
+def inspection_table(name_or_path: str | Path, *, heads: int | None = None) -> str:
     """The diagonal of each head's W_Q W_Kᵀ and of each layer's W_V W_O summed over heads, as text.
 
-    Raises ValueError as `pretrained.read_attention`.
+    heads: where they can't be seen. Raises ValueError as `pretrained.read_attention`.
     """
     file = open_checkpoint(name_or_path)
-    weights = attention_of(file)
+    weights = attention_of(file, heads)
     layers, heads, dim, width = weights.W_Q.shape
     of_heads = diagonal_stats(qk(weights), rank=width)  # each (layer, head)
     of_layers = diagonal_stats(ov(weights).sum(1))  # each (layer,)

@@ -162,7 +162,9 @@ def _depth(tensors, stem):
 def _heads(given, published, dim):
     heads = published if given is None else given
     if heads is None:
-        raise ValueError(f"the number of heads can't be seen (dim is {dim}); give heads=…")
+        raise ValueError(
+            f"the number of heads can't be seen (dim is {dim}); give heads=… or --heads"
+        )
     if heads < 1 or dim % heads:
         raise ValueError(f"heads is {heads}, which does not divide dim {dim}")
     return heads

@@ -50,13 +50,16 @@ class ViTConfig:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be one of {known}")
         size, patch = self.image_size, self.patch_size
         if size % patch:
-            raise ValueError(f"patch_size {patch} does not divide image_size {size}")
+            fit = [n for n in range(1, size + 1) if size % n == 0]
+            raise ValueError(f"patch_size {patch} does not divide image_size {size}; {fit} do")
         if self.dim % self.heads:
-            raise ValueError(f"dim {self.dim} is not divisible by heads {self.heads}")
+            raise ValueError(f"dim {self.dim} is not divisible by heads {self.heads}; it must be")
         if self.positions != "learned" and self.dim % 4:
             raise ValueError(f"dim {self.dim} is not divisible by 4, which sin-cos positions need")
         if not (math.isfinite(self.mlp_ratio) and self.hidden >= 1):
             raise ValueError(f"mlp_ratio is {self.mlp_ratio}; dim × mlp_ratio must be at least 1")
+        if not 0 <= self.norm_eps < math.inf:
+            raise ValueError(f"norm_eps is {self.norm_eps}; it must be at least 0 and finite")
 
     @property
     def head_dim(self):
@@ -176,9 +179,9 @@ class ViT(nn.Module):
     ) -> Float[Tensor, "batch token dim"]:
         """Tokens after the last norm; the class token, where there is one, comes first.
 
-        Raises ValueError for images of another type, order of axes or size than the model's.
+        Raises ValueError for images of another type, order of axes or size than the model takes.
         """
-        _check_images(images, self.config)
+        _check_images(images, self.config, self.patch_embed.proj.weight.dtype)
         x = self.patch_embed(images)
         if self.config.pool == "cls":
             x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1)
@@ -234,15 +237,20 @@ def load_model(path):
     try:
         model = ViT(ViTConfig(**metadata["config"]))
         model.load_state_dict(tensors)
-    except (KeyError, TypeError, RuntimeError) as error:
-        raise ValueError(f"{path}: not a model that save_model wrote ({error})") from error
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())  # torch's covers several lines
+        raise ValueError(f"{path}: not a model that save_model wrote ({reason})") from error
     return model.eval()
 
 
-def _check_images(images, config):
+def _check_images(images, config, dtype):
     expected = (config.channels, config.image_size, config.image_size)
     if not images.is_floating_point():
         raise ValueError(f"images are {images.dtype}; scale them first: minivit.data.normalize(…)")
+    # Under autocast float16 and bfloat16 may differ from the weights, float64 may not.
+    cast = torch.is_autocast_enabled(images.device.type) and images.dtype != torch.float64
+    if images.dtype != dtype and not cast:
+        raise ValueError(f"images are {images.dtype}, the weights {dtype}; use images.to({dtype})")
     if images.shape[1:] != expected:
         last = images.shape[1:] == (*expected[1:], expected[0])
         hint = "; channels come last here: use images.permute(0, 3, 1, 2)" if last else ""

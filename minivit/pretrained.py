@@ -40,10 +40,10 @@ def load_pretrained(name_or_path: str | Path, *, heads: int | None = None) -> Vi
     """Returns a ViT in eval mode on the CPU, with `.preprocessing` (None where it is not known).
 
     A name of CATALOG is looked for in $MINIVIT_DATA, in the cache, then on the network; anything
-    else is the path of a .safetensors, .pth or .pt file. What shapes do not tell: norm_eps is taken
-    as 1e-6, the number of heads as that of ViT-Tiny, Small and Base where dim and depth are theirs;
-    for other sizes give `heads`. Raises ValueError where heads is missing or contradicts the file,
-    and for a file that is damaged, not the entry's, or not strictly such a ViT.
+    else is the path of a file of safetensors or torch.save. What shapes do not tell: norm_eps is
+    taken as 1e-6, the number of heads as that of ViT-Tiny, Small and Base where dim and depth are
+    theirs; for other sizes give `heads`. Raises ValueError where heads is missing or contradicts
+    the file, and for a file that is damaged, not the entry's, or not strictly such a ViT.
     """
     return vit_of(open_checkpoint(name_or_path), heads)
 
@@ -99,15 +99,26 @@ def open_checkpoint(name_or_path: str | Path) -> Opened:
 
 def _read(path):
     """Returns (tensors, metadata); the latter is empty in files that minivit did not write."""
-    if path.suffix in (".pth", ".pt", ".bin"):
+    if _is_torchs(path):
         return _read_torch(path), {}
     tensors, notes = read_safetensors(path)
     return read_tensors(path) if DIGEST_KEY in notes else (_bare(tensors), {})
 
 
+def _is_torchs(path):
+    """Whether torch.save wrote the file, by its first bytes; by its name where they do not tell."""
+    with open(path, "rb") as file:
+        head = file.read(9)
+    if head[8:] == b"{":  # safetensors: the length of a header in JSON, then the header
+        return False
+    torchs = head.startswith((b"PK\x03\x04", b"\x80"))  # a zip; before torch 1.6, or bare, a pickle
+    return torchs or path.suffix in (".pth", ".pt", ".bin")
+
+
 def _read_torch(path):
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with open(path, "rb") as file:  # given a path, newer versions of torch look at its ending
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{path}: damaged, or it holds objects other than tensors, and code in a file is never "

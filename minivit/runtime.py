@@ -18,13 +18,12 @@ def pick_device(name=None):
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    device = torch.device(name)
     has = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not has.get(device.type, False):
+    if not has.get(str(name).partition(":")[0], False):
         raise ValueError(
             f"device {name!r} is not available here; available: {[d for d in has if has[d]]}"
         )
-    return device
+    return torch.device(name)
 
 
 @dataclass(frozen=True)

@@ -38,8 +38,8 @@ def atomic_path(path):
 
 
 def write_text(path, text):
-    """Writes `text` as UTF-8 to `path`: whole, or not at all."""
-    with atomic_path(path) as temporary:
+    """Writes `text` as UTF-8 to `path`: whole, or not at all; OSError that names it if it can't."""
+    with _or_unchanged(path), atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -47,14 +47,29 @@ def write_tensors(path, tensors, metadata=None):
     """Writes a safetensors file that carries its own digest.
 
     tensors: a dict of name → tensor, any device. metadata: a dict of name → anything JSON can hold.
+    Raises OSError that names the file where the disk is full or the folder is closed.
     """
     from safetensors.torch import save_file
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     notes = {name: json.dumps(value) for name, value in (metadata or {}).items()}
     notes[DIGEST_KEY] = tensor_digest(tensors, notes)
-    with atomic_path(path) as temporary:
+    with _or_unchanged(path), atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata=notes)
+
+
+@contextmanager
+def _or_unchanged(path):
+    """Says which file could not be written, and that the one before it still stands."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise OSError(
+            f"{path} can't be written ({error}); what stood there before is unchanged. "
+            "Free some space, or choose another folder"
+        ) from error
 
 
 def read_tensors(path):
@@ -80,7 +95,7 @@ def read_safetensors(path):
 
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f"{path}: no such file")
+        raise ValueError(f"{path}: {'a folder, not a file' if path.is_dir() else 'no such file'}")
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118

@@ -48,7 +48,10 @@ class TrainConfig:
             "epochs": (_is_count(self.epochs), "a whole number from 1"),
             "batch_size": (_is_count(self.batch_size), "a whole number from 1"),
             "learning_rate": (0 < self.learning_rate < math.inf, "above 0 and finite"),
-            "warmup_epochs": (0 <= self.warmup_epochs < self.epochs, "from 0 to below epochs"),
+            "warmup_epochs": (
+                0 <= self.warmup_epochs < self.epochs,
+                f"from 0 to below epochs, {self.epochs}",
+            ),
             "weight_decay": (0 <= self.weight_decay < math.inf, "at least 0 and finite"),
             "betas": (betas_good, "two numbers from 0 to below 1"),
             "clip_norm": (0 <= self.clip_norm < math.inf, "at least 0 and finite"),
@@ -115,7 +118,7 @@ def train(
     a checkpoint that is damaged or of another run, RuntimeError for a loss that is not finite.
     """
     for image_set in (train_set, eval_set):
-        _check_fits(model.config, image_set)
+        _check_fits(model, image_set)
     device = pick_device(local_device() if device is None else device)
     ranks = join(device)
     ranks.share(config.batch_size)
@@ -146,7 +149,7 @@ def evaluate(model, image_set, *, batch_size=EVAL_BATCH, device=None, precision=
 
     precision: as in TrainConfig. The model's train or eval mode is restored.
     """
-    _check_fits(model.config, image_set)
+    _check_fits(model, image_set)
     device = next(model.parameters()).device if device is None else pick_device(device)
     return _evaluate(model.to(device), image_set, batch_size, device, precision, Ranks())
 
@@ -255,7 +258,10 @@ def _train_step(run, images, targets, rate):
     return loss.detach()
 
 
-def _check_fits(config, image_set):
+def _check_fits(model, image_set):
+    config = getattr(model, "config", None)
+    if config is None:
+        raise ValueError(f"{type(model).__name__} has no config; minivit trains its own ViT")
     if image_set is None:
         return
     shape, classes = tuple(image_set.images.shape[1:]), len(image_set.classes)

@@ -51,6 +51,13 @@ def test_torch_default_is_the_constructors_but_for_attention_biases():
             assert same_distribution(tensor, theirs[name]), name
 
 
+def test_torch_default_of_torchs_own_attention_is_its_constructors():
+    ours, theirs = nn.MultiheadAttention(48, 3), nn.MultiheadAttention(48, 3)
+    torch_default_(ours, generator=generator())
+    for name in ("in_proj_weight", "out_proj.weight"):
+        assert same_distribution(ours.get_parameter(name), theirs.get_parameter(name)), name
+
+
 @pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_parameter_is_set_from_the_generator(kind, base):

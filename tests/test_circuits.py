@@ -85,8 +85,9 @@ def test_a_projector_of_rank_k_reaches_the_ceiling():
 
 
 def test_matrices_that_are_not_square_and_ranks_out_of_range():
-    with pytest.raises(ValueError, match="the last two axes must be equal"):
-        diagonal_stats.__wrapped__(torch.ones(3, 4))
+    for shape in ((3, 4), (3,), (), (1, 1)):
+        with pytest.raises(ValueError, match="there must be two last axes, equal, at least 2"):
+            diagonal_stats.__wrapped__(torch.ones(shape))
     with pytest.raises(ValueError, match="rank is 5; it must be from 1 to 4"):
         diagonal_stats(torch.eye(4), rank=5)
 
@@ -147,12 +148,25 @@ def test_position_gram_is_largest_at_the_same_place():
     assert torch.allclose(gram, table @ table.T / 64) and (gram.argmax(1) == torch.arange(64)).all()
 
 
+def test_a_model_without_a_table_of_positions_is_a_sentence():
+    with pytest.raises(ValueError, match="Linear has no table of positions called pos_embed"):
+        position_gram(nn.Linear(2, 2))
+
+
 class Separate(nn.Module):
     """Three linear maps, as Hugging Face's ViTSelfAttention has them."""
 
     def __init__(self):
         super().__init__()
         self.query, self.key, self.value = (nn.Linear(8, 8) for _ in range(3))
+
+
+class Gated(nn.Module):
+    """With qkv in two, under a name that says nothing, as in timm's ConViT."""
+
+    def __init__(self):
+        super().__init__()
+        self.qk, self.v, self.proj = nn.Linear(8, 16), nn.Linear(8, 8), nn.Linear(8, 8)
 
 
 SelfAttention = type("SelfAttention", (Separate,), {})
@@ -162,6 +176,12 @@ def timm_attention(**options):
     from timm.layers.attention import Attention
 
     return Attention(48, num_heads=3, qkv_bias=True, norm_layer=nn.LayerNorm, **options)
+
+
+def of_channels():
+    from timm.models.davit import ChannelAttention
+
+    return ChannelAttention(48, num_heads=3)
 
 
 def rotary():
@@ -180,6 +200,9 @@ def windowed():
     "make, reason",
     [
         (SelfAttention, "an attention that minivit does not know"),
+        (Separate, "an attention that minivit does not know"),
+        (Gated, "an attention that minivit does not know"),
+        (of_channels, "does not mix the tokens of one sequence"),
         (lambda: timm_attention(qk_norm=True), "has parameters besides qkv and proj"),
         (lambda: timm_attention(scale_norm=True), "has parameters besides qkv and proj"),
         (lambda: timm_attention(gated=True), "has parameters besides qkv and proj"),
@@ -189,6 +212,7 @@ def windowed():
         (windowed, "has parameters besides qkv and proj"),
         (lambda: nn.MultiheadAttention(48, 3, kdim=32), "of another width than its queries"),
         (lambda: nn.MultiheadAttention(48, 3, add_bias_kv=True), "appends biases"),
+        (lambda: nn.MultiheadAttention(48, 3, add_zero_attn=True), "appends biases or zeros"),
     ],
 )
 def test_attention_of_another_kind_is_refused_by_name(make, reason):

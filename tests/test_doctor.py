@@ -5,18 +5,20 @@ import importlib.metadata
 import io
 import shutil
 import sys
+import tarfile
 
 import pytest
 
 from minivit import doctor
 from minivit.archives import ORIGINAL_FILES, ORIGINAL_MD5, cache_dir
+from minivit.catalog import CATALOG
 
 
 @pytest.fixture(autouse=True)
 def bare(monkeypatch):
     """Nothing set by whoever runs the tests."""
-    monkeypatch.delenv("MINIVIT_DATA", raising=False)
-    monkeypatch.delenv("MINIVIT_SCALE", raising=False)
+    for name in ("MINIVIT_DATA", "MINIVIT_SCALE", "MINIVIT_SOURCE"):
+        monkeypatch.delenv(name, raising=False)
 
 
 def found(name, data=None):
@@ -46,8 +48,24 @@ def test_data_folder_without_data_blocks(monkeypatch, tmp_path):
 
 def test_an_archive_is_found_and_not_read(tmp_path):
     archive = tmp_path / "cifar10-any.tar.xz"
-    archive.write_bytes(b"not an archive")
-    assert str(archive) in found("data", tmp_path).detail
+    with tarfile.open(archive, "w:xz") as file:
+        file.add(__file__, "train/cat/0.png")
+    assert found("data", tmp_path).ok and str(archive) in found("data", tmp_path).detail
+
+
+@pytest.mark.parametrize("content", [b"", b"<!DOCTYPE html>"])
+def test_what_is_no_archive_is_not_called_one(tmp_path, content):
+    archive = tmp_path / "cifar10-any.tar.xz"
+    archive.write_bytes(content)
+    assert not found("data", tmp_path).ok and "no archive" in found("data", tmp_path).detail
+
+
+def test_damaged_weights_are_named(monkeypatch, tmp_path):
+    file = tmp_path / CATALOG["gpt2"].file
+    file.write_bytes(b"cut")
+    assert "none" in found("weights").detail and found("weights").ok
+    monkeypatch.setenv("MINIVIT_DATA", str(tmp_path))
+    assert not found("weights").ok and str(file) in found("weights").detail
 
 
 @pytest.mark.parametrize("name", [ORIGINAL_FILES[1], f"cifar-10-{ORIGINAL_MD5}.safetensors"])
@@ -61,6 +79,14 @@ def test_real_files_are_found(monkeypatch, real_data):
     monkeypatch.setenv("MINIVIT_DATA", str(real_data))
     assert found("data").ok and "not read yet" in found("data").detail
     assert "deit_tiny" in found("weights").detail
+
+
+def test_the_source_in_the_environment_is_looked_at(monkeypatch, tmp_path):
+    monkeypatch.setenv("MINIVIT_SOURCE", "synthetic")
+    assert "generated" in found("data").detail and "generated" not in found("data", tmp_path).detail
+    monkeypatch.setenv("MINIVIT_SOURCE", "syntetic")
+    assert doctor.report() == 1
+    assert "MINIVIT_SOURCE is 'syntetic'" in found("data").detail
 
 
 def test_misspelt_scale_blocks_and_names_the_nearest(monkeypatch):

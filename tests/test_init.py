@@ -6,6 +6,7 @@ the module with one mistake written into it. Every mutant must fail at least one
 
 import copy
 import inspect
+import itertools
 import types
 
 import numpy as np
@@ -16,8 +17,10 @@ from models import KINDS, attention_modules, ov_map, qk_map, tiny_vit
 import minivit.bases
 import minivit.init
 from minivit.circuits import AttentionWeights, attention_layers, diagonal_stats, ov, qk
+from minivit.runtime import stream
 
 DIM, HEADS = 48, 3
+ALL_THREE = ("mimetic_", "norm_matched_", "rotated_")
 SETTINGS = {"alpha_qk": 0.6, "beta_qk": 0.9, "alpha_ov": 0.3, "beta_ov": 0.5}
 
 
@@ -98,10 +101,10 @@ def check_sign_is_fixed(init):
 
 def check_switches(init):
     """A pair that is off stays as the base left it; the other does not change for that."""
-    both = modules_of(init)
     base = modules_of(init, name=None)
-    for switch, own in (("ov", slice(0, 2 * DIM)), ("qk", slice(2 * DIM, None))):
-        only = modules_of(init, **{switch: False})
+    pairs = (("ov", slice(0, 2 * DIM)), ("qk", slice(2 * DIM, None)))
+    for name, (switch, own) in itertools.product(ALL_THREE, pairs):
+        both, only = modules_of(init, name=name), modules_of(init, name=name, **{switch: False})
         for a, b, c in zip(only, both, base, strict=True):
             close(a.qkv.weight[own], b.qkv.weight[own], 1e-12)
             rest = torch.ones(3 * DIM, dtype=torch.bool)
@@ -142,6 +145,37 @@ def check_rotations_differ(init):
     init.rotated_(model, init.Mimetic(alpha_qk=0.0), generator=generator())
     first, second, _ = qk(AttentionWeights.of(model))[0]
     assert (first - second).norm() > 0.5 * first.norm()
+
+
+def check_the_generator_decides(init):
+    """One seed, one network, for the controls too, whatever the global generator holds."""
+    for name in ALL_THREE:
+        drawn = []
+        for global_seed, seed in ((0, 1), (5, 1), (0, 2)):
+            torch.manual_seed(global_seed)
+            module = modules_of(init, name=name, seed=seed)[0]
+            drawn.append(torch.cat([module.qkv.weight, module.proj.weight]).detach())
+        close(drawn[0], drawn[1], 1e-12)
+        assert (drawn[0] - drawn[2]).norm() > 0.5 * drawn[0].norm()
+
+
+def check_rotations_are_uniform(init):
+    """What LAPACK's QR returns is orthogonal, but the sign of its diagonal is not random."""
+    turns = torch.stack([init.random_orthogonal(4, generator(seed)) for seed in range(64)])
+    close(turns @ turns.transpose(1, 2), torch.eye(4).expand(64, -1, -1))
+    share = (turns.diagonal(dim1=1, dim2=2) > 0).double().mean(0)
+    assert (share - 0.5).abs().max() < 6 * 0.5 / 64**0.5
+
+
+def check_streams_of_an_arm(init):
+    """Another seed is another base and other noise; the noise is no copy of the base's numbers."""
+    models = [tiny_vit("minivit", dim=DIM, heads=HEADS) for _ in range(2)]
+    for seed, model in enumerate(models):
+        init.initialize_(model, "torch_default", "mimetic", seed=seed)
+        draws = torch.randn(HEADS + 1, DIM, DIM, generator=stream(seed, "attention"))
+        total = 0.4 * draws[HEADS] / DIM**0.5 - 0.4 * torch.eye(DIM)
+        close(ov(AttentionWeights.of(model)).sum(1)[0], total)
+    assert not torch.equal(models[0].head.weight, models[1].head.weight)
 
 
 def check_no_alignment(module):
@@ -212,6 +246,26 @@ MUTANTS = {
         ("torch.stack(turns[:heads])", "torch.stack([turns[0]] * heads)")
     ],
     "control turned by another matrix": [("return q * r.diagonal().sign()", "return r")],
+    "control turned not uniformly": [("return q * r.diagonal().sign()", "return q")],
+    "another default alpha": [("alpha_ov: float = 0.4", "alpha_ov: float = 0.3")],
+    "another default beta": [("beta_ov: float = 0.4", "beta_ov: float = 0.3")],
+    "rotations depend on the switches": [
+        ("range(heads + 1)]", "range(heads + 1 - (W_O is None))]")
+    ],
+    "control depends on the switches": [
+        ("normal(4, dim, dim, generator=generator)",
+         "normal(4, dim, dim, generator=generator).roll(int(factors[0] is None), 0)"),
+    ],
+    "control from the global stream": [("normal(4, dim, dim, generator=generator)",
+                                        "normal(4, dim, dim)")],
+    "rotation from the global stream": [("normal(dim, dim, generator=generator)",
+                                         "normal(dim, dim)")],
+    "one noise for all seeds": [('stream(seed, "attention")', 'stream(0, "attention")')],
+    "one base for all seeds": [('stream(seed, "weights")', 'stream(0, "weights")')],
+    "noise from the base's stream": [('stream(seed, "attention")', 'stream(seed, "weights")')],
+    "noise from the global stream": [
+        ('(model, generator=stream(seed, "attention"))', "(model, generator=None)")
+    ],
 }  # fmt: skip
 
 
@@ -251,7 +305,7 @@ def test_the_harness_itself_passes_the_right_code():
         check(mutant([]))
 
 
-@pytest.mark.parametrize("name", ["mimetic_", "norm_matched_", "rotated_"])
+@pytest.mark.parametrize("name", ALL_THREE)
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_but_attention_weights_changes(kind, name):
     model = tiny_vit(kind)
@@ -349,10 +403,30 @@ def test_arms_of_one_seed_share_all_but_the_attention_weights():
     assert sign["plain"] == sign["norm_matched"] == sign["rotated"] == (0, 0)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -0.1])
-def test_scalars_that_make_no_sense_are_refused(value):
-    with pytest.raises(ValueError, match="alpha_qk is"):
-        minivit.init.Mimetic(alpha_qk=value)
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), None, "0.7", 1j])
+@pytest.mark.parametrize("name", SETTINGS)
+def test_scalars_that_make_no_sense_are_refused(name, value):
+    settings = object.__new__(minivit.init.Mimetic)  # past the type checks, which tests alone have
+    for key, good in {**SETTINGS, name: value}.items():
+        object.__setattr__(settings, key, good)
+    with pytest.raises(ValueError, match=rf"{name} is .*{value!r}; it must be a finite number"):
+        settings.__post_init__()
+
+
+@pytest.mark.parametrize("name", ["alpha_qk", "alpha_ov"])
+def test_a_negative_alpha_is_refused(name):
+    with pytest.raises(ValueError, match=f"{name} is -0.1; it must be a finite number from 0"):
+        minivit.init.Mimetic(**{name: -0.1})
+
+
+def test_a_seed_for_a_generator_and_a_number_for_settings_are_sentences():
+    model = tiny_vit("minivit")
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(ValueError, match=r"generator is 0; .* torch\.Generator\(\)\.manual_seed"):
+        minivit.init.mimetic_(model, generator=0)
+    with pytest.raises(ValueError, match=r"settings is 0\.7; it must be Mimetic"):
+        minivit.init.mimetic_(model, 0.7)
+    assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
 
 
 def test_a_negative_beta_is_an_ablation_and_says_so():
@@ -366,6 +440,10 @@ def test_plain_tensors_of_wrong_shape_are_refused():
         minivit.init.mimetic_attention_(qkv, proj, 5)
     with pytest.raises(ValueError, match=r"qkv \(90, 32\)"):
         minivit.init.mimetic_attention_(qkv[:90], proj, 4)
+    with pytest.raises(ValueError, match=r"heads is 2\.0; it must divide dim 32"):
+        minivit.init.mimetic_attention_(qkv, proj, 2.0)
+    with pytest.raises(ValueError, match=r"torch\.int64 and torch\.float32, not floating point"):
+        minivit.init.mimetic_attention_(qkv.long(), proj, 4)
     assert not qkv.any()
 
 

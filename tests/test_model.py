@@ -188,7 +188,11 @@ def test_a_damaged_or_foreign_model_file_is_refused(tmp_path):
         load_model(path)
     other = model_of(dim=16).state_dict()
     write_tensors(path, other, {"config": dataclasses.asdict(SMALL)})
-    with pytest.raises(ValueError, match="not a model that save_model wrote"):
+    with pytest.raises(ValueError, match="not a model that save_model wrote") as caught:
+        load_model(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+    write_tensors(path, other, {"config": dataclasses.asdict(SMALL) | {"heads": 5}})
+    with pytest.raises(ValueError, match=r"model\.safetensors: .*divisible by heads 5"):
         load_model(path)
     with pytest.raises(ValueError, match="no such file"):
         load_model(tmp_path / "missing.safetensors")
@@ -197,7 +201,7 @@ def test_a_damaged_or_foreign_model_file_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "change, sentence",
     [
-        ({"patch_size": 5}, "patch_size 5 does not divide image_size 16"),
+        ({"patch_size": 5}, r"patch_size 5 does not divide image_size 16; \[1, 2, 4, 8, 16\] do"),
         ({"heads": 5}, "dim 32 is not divisible by heads 5"),
         ({"dim": 30, "heads": 3, "positions": "sincos"}, "not divisible by 4"),
         ({"pool": "max"}, "pool is 'max'"),
@@ -205,6 +209,7 @@ def test_a_damaged_or_foreign_model_file_is_refused(tmp_path):
         ({"depth": 0}, "depth is 0"),
         ({"channels": -3}, "channels is -3; it must be a whole number"),
         ({"mlp_ratio": float("nan")}, "mlp_ratio is nan"),
+        ({"norm_eps": -1e-6}, "norm_eps is -1e-06; it must be at least 0"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(change, sentence):
@@ -220,6 +225,13 @@ def test_images_of_the_wrong_kind_are_refused():
         model(torch.zeros(2, 16, 16, 3))
     with pytest.raises(ValueError, match="32, 32"):
         model(torch.zeros(2, 3, 32, 32))
+    with pytest.raises(ValueError, match=r"torch\.float64, .*weights torch\.float32; use images"):
+        model(torch.zeros(2, 3, 16, 16).double())
+    model.head = torch.nn.Identity()  # a user's own head may have no weight
+    with torch.autocast("cpu", torch.bfloat16):
+        assert model(torch.zeros(2, 3, 16, 16).bfloat16()).shape == (2, 32)
+        with pytest.raises(ValueError, match=r"torch\.float64"):
+            model(torch.zeros(2, 3, 16, 16).double())
 
 
 def test_tiny_vits_of_the_three_libraries_have_the_same_size():

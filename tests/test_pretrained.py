@@ -16,6 +16,7 @@ import torch
 from models import tiny_vit
 from safetensors.torch import load_file, save_file
 
+from minivit.__main__ import main
 from minivit.archives import cache_dir
 from minivit.catalog import CATALOG
 from minivit.circuits import AttentionWeights, diagonal_stats, ov, qk
@@ -200,9 +201,10 @@ class Malicious:
         return open, (str(self.path), "w")
 
 
+@pytest.mark.parametrize("name", ["bad.pth", "bad.ckpt", "bad.safetensors"])
 @pytest.mark.parametrize("torch_writes", [True, False])
-def test_code_in_a_pickle_is_never_run(torch_writes, tmp_path):
-    bad, trace = tmp_path / "bad.pth", tmp_path / "trace"
+def test_code_in_a_pickle_is_never_run(torch_writes, name, tmp_path):
+    bad, trace = tmp_path / name, tmp_path / "trace"
     content = {"blocks": Malicious(trace)}
     if torch_writes:
         torch.save(content, bad)
@@ -213,6 +215,27 @@ def test_code_in_a_pickle_is_never_run(torch_writes, tmp_path):
     assert not trace.exists()
     pickle.loads(pickle.dumps(content))  # the attack itself works
     assert trace.exists()
+
+
+@pytest.mark.parametrize("name", ["weights.ckpt", "weights.pth.tar", "weights"])
+@pytest.mark.parametrize("old", [False, True])
+def test_the_kind_of_a_file_is_seen_in_its_content(old, name, tmp_path):
+    theirs = tiny_vit("timm").state_dict()
+    torch.save(theirs, tmp_path / name, _use_new_zipfile_serialization=not old)
+    assert load_pretrained(tmp_path / name, heads=3).config.dim == 48
+    save_file(theirs, tmp_path / name)
+    assert load_pretrained(tmp_path / name, heads=3).config.dim == 48
+    save_file(theirs, tmp_path / "weights.pth")
+    assert load_pretrained(tmp_path / "weights.pth", heads=3).config.dim == 48
+
+
+def test_heads_may_be_given_wherever_they_are_asked_for(tmp_path, capsys):
+    path = saved(tiny_vit("timm").state_dict(), tmp_path / "weights.safetensors")
+    assert AttentionWeights.load(path, heads=6).head_dim == 8
+    assert main(["inspect", str(path)]) == 1
+    assert "give heads=… or --heads" in capsys.readouterr().err
+    assert main(["inspect", str(path), "--heads", "6"]) == 0
+    assert "6 heads of width 8" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])

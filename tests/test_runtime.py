@@ -31,6 +31,9 @@ def test_streams_leave_the_global_generator_alone():
 def test_a_missing_device_is_a_sentence():
     with pytest.raises(ValueError, match="is not available here"):
         pick_device("cuda" if not torch.cuda.is_available() else "mps")
+    with pytest.raises(ValueError, match=r"device 'gpu' is not available here; available: \['cpu'"):
+        pick_device("gpu")  # torch's own error lists twenty names
+    assert pick_device("cpu:0") == pick_device(torch.device("cpu", 0)) == torch.device("cpu:0")
 
 
 def test_precision_says_why(monkeypatch):

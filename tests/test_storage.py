@@ -4,6 +4,7 @@ import errno
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from minivit.storage import atomic_path, file_digest, read_tensors, write_tensors, write_text
 
@@ -53,6 +54,11 @@ def test_a_file_cut_short_is_a_sentence(written, keep):
         read_tensors(path)
 
 
+def test_a_folder_is_not_called_missing(tmp_path):
+    with pytest.raises(ValueError, match="a folder, not a file"):
+        read_tensors(tmp_path)
+
+
 def test_a_foreign_safetensors_file_is_refused(tmp_path):
     from safetensors.torch import save_file
 
@@ -69,10 +75,30 @@ def test_a_full_disk_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match=r"note\.txt can't be written .*No space left.* unchanged"):
         write_text(path, "new")
     assert path.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["note.txt"]
+
+
+def test_tensors_on_a_full_disk_are_an_oserror_that_names_the_file(written, monkeypatch):
+    """safetensors raises an error of its own, which the command line does not catch."""
+    path, _ = written
+    before = path.read_bytes()
+
+    def full(*_, **__):
+        raise SafetensorError("Error while serializing: No space left on device (os error 28)")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(OSError, match=r"tensors\.safetensors can't be written .*No space left"):
+        write_tensors(path, {"a": torch.ones(2)})
+    assert path.read_bytes() == before and len(list(path.parent.iterdir())) == 1
+
+
+def test_a_folder_that_is_a_file_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"file/note\.txt can't be written"):
+        write_text(tmp_path / "file" / "note.txt", "new")
 
 
 def test_an_error_while_writing_leaves_the_old_file(tmp_path):

@@ -153,6 +153,11 @@ def test_config_names_the_bad_value(name, value):
         config.__post_init__()
 
 
+def test_a_warm_up_longer_than_the_training_names_both():
+    with pytest.raises(ValueError, match=r"warmup_epochs is 5\.0; .* below epochs, 3"):
+        TrainConfig(epochs=3)
+
+
 # Learning
 
 
@@ -335,6 +340,13 @@ def test_what_does_not_fit_is_refused_before_anything_moves(tmp_path):
     with pytest.raises(ValueError, match="not available"):
         train(model, a_set(), None, CONFIG, device="mps" if torch.cuda.is_available() else "cuda")
     train(a_model(), a_set(), None, CONFIG, checkpoint=file)  # the file is in no one's way
+
+
+def test_a_model_of_another_library_is_a_sentence():
+    with pytest.raises(ValueError, match="Linear has no config; minivit trains its own ViT"):
+        train(torch.nn.Linear(2, 2), a_set(), None, CONFIG)
+    with pytest.raises(ValueError, match="Linear has no config"):
+        evaluate(torch.nn.Linear(2, 2), a_set())
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_learning_rate(tmp_path):
