@@ -26,7 +26,7 @@ else
 OFFLINE = MINIVIT_SOURCE=synthetic
 endif
 
-.PHONY: help lab test lint format bench claims atlas exercises matrix term grade wheel retarget picture clean
+.PHONY: help lab test lint format bench claims exercises matrix term grade wheel atlas retarget picture clean
 .NOTPARALLEL:
 
 help:  ## list the targets (what `make` alone does)

@@ -202,7 +202,9 @@ def command_line(folder, seccomp_fd, user):
     for path in shown:
         if keys.is_relative_to(Path(path).resolve()):
             raise ValueError(f"{keys} lies in {path}, which learners' code can read; move it away")
-    mounts = []
+    small = ["--perms", "1777", "--size"]
+    # Mounted first: the environment may lie below /tmp, and a later mount would hide it.
+    mounts = [*small, "32000000", "--tmpfs", "/tmp"]
     for path in shown:
         if os.path.islink(path) and path in SYSTEM:
             mounts += ["--symlink", os.readlink(path), path]
@@ -212,9 +214,8 @@ def command_line(folder, seccomp_fd, user):
             mounts += ["--ro-bind", path, path]
     for path in _installed_copies():
         mounts += ["--tmpfs", path]
-    small = ["--perms", "1777", "--size"]
     mounts += ["--ro-bind", folder, "/grader", "--proc", "/proc", "--dev", "/dev"]
-    mounts += [*small, "16000000", "--tmpfs", "/dev/shm", *small, "32000000", "--tmpfs", "/tmp"]
+    mounts += [*small, "16000000", "--tmpfs", "/dev/shm"]
     mounts += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp"]
     settings = {
         "PATH": "/usr/bin:/bin",
