@@ -143,7 +143,6 @@ def train(
     return History(tuple(run.epochs), str(device), run.precision, run.compiled)
 
 
-@torch.no_grad()
 def evaluate(model, image_set, *, batch_size=EVAL_BATCH, device=None, precision="auto"):
     """Returns the Evaluation of `model` on every image, by default where the model lies.
 
@@ -154,6 +153,7 @@ def evaluate(model, image_set, *, batch_size=EVAL_BATCH, device=None, precision=
     return _evaluate(model.to(device), image_set, batch_size, device, precision, Ranks())
 
 
+@torch.no_grad()
 def _evaluate(model, image_set, batch_size, device, precision, ranks):
     """As `evaluate`, each rank on a part of the images."""
     autocast, was_training = pick_precision(device, precision).autocast, model.training

@@ -386,6 +386,15 @@ def test_evaluate_equals_a_loop_written_out_for_any_batch_size():
     assert 0 < right < 50
 
 
+def test_validation_keeps_no_graph():
+    """Or the activations of all validation images would be held at once."""
+    model, seen = a_model(), []
+    model.register_forward_hook(lambda own, _, out: seen.append((own.training, out.requires_grad)))
+    train(model, a_set(), a_set(32, seed=1), CONFIG, device="cpu")
+    evaluate(model, a_set())
+    assert set(seen) == {(True, True), (False, False)}
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_evaluate_restores_the_mode_and_leaves_the_weights(training):
     model = a_model().train(training)
