@@ -12,6 +12,7 @@ GPU.md says the rest. Read from top to bottom: the queue, which job next, a call
 """
 
 import argparse
+import math
 import signal
 import sys
 import time
@@ -99,18 +100,21 @@ def _operations(recipe):
 
 
 def choose(todo, running, left, results):
-    """Returns (job, whether it fits): what to start with `left` seconds left, beside `running`.
+    """Returns (job, will it end): what to start with `left` seconds left, beside `running`.
 
-    The first that fits; if none does, the first run of which some epochs fit; (None, True) where
-    the first must wait for what is running or where there is nothing to start.
+    The first that fits; if none does, the first run of which some epochs fit, or the first run of
+    all if nothing is known of its shape; (None, True) where the first must wait for what is running
+    or where there is nothing to start.
     """
     for job in todo:
         if running and not _may_join(job, running, results):
             return None, True
         if seconds_needed(job, results) <= left:
             return job, True
-    for job in todo:
-        if job.kind == "run" and seconds_needed(job, results, epochs=3) <= left:
+    runs = [job for job in todo if job.kind == "run"]
+    for job in runs:
+        unknown = epoch_seconds(job, results) is None
+        if (unknown and job is runs[0]) or seconds_needed(job, results, epochs=3) <= left:
             return job, False
     return None, True
 
@@ -123,12 +127,12 @@ def _may_join(job, running, results):
 
 
 def seconds_needed(job, results, epochs=None):
-    """Seconds for a job, or for some epochs of it, by what this folder knows; 0 if by nothing."""
+    """Seconds for a job, or for some epochs of it, by what this folder knows, or else infinity."""
     if job.kind != "run":
         return job.seconds
     epoch = epoch_seconds(job, results)
     if epoch is None:
-        return 0
+        return math.inf
     left = results.recipe(job.arm).training.epochs - epochs_done(results.checkpoint(job))
     start = max((start for start, _ in results.paces(job)), default=START)
     return 1.1 * (start + epoch * min(left, epochs or left))
@@ -163,12 +167,12 @@ def work_off(jobs, results, pool, deadline, clock=time.monotonic):
     while clock() < deadline:
         out = {*pool.running, *failed}
         todo = [job for job in jobs(results) if job not in out and not results.settled(job)]
-        job, fits = choose(todo, pool.running, deadline - clock(), results)
-        if job and not fits and partly in pool.running:
+        job, ends = choose(todo, pool.running, deadline - clock(), results)
+        if job and not ends and partly in pool.running:
             job = None  # one run at most is started that will not end: so much can be carried on
         if job:
-            partly = partly if fits else job
-            say(f"starts{'' if fits else ', to go on another time'}: {results.key(job)}")
+            partly = partly if ends else job
+            say(f"starts{'' if ends else ', and may not end'}: {results.key(job)}")
             pool.give(job, deadline, epoch_seconds(job, results))
         elif not pool.running:
             return

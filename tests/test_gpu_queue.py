@@ -215,6 +215,9 @@ def test_what_cannot_end_is_started_once_and_nothing_beside_it_that_cannot_eithe
     longer = run(3, variant="epochs=30")
     assert choose([longer, other], [], 45.0, results) == (other, True), "the next that fits"
     assert choose([longer], [], 45.0, results) == (longer, False), "some epochs of it"
+    unknown = run(5, variant="patch_size=4")
+    assert choose([longer, unknown], [], 20.0, results) == (None, True), "it can't jump the queue"
+    assert choose([unknown, longer], [], 20.0, results) == (unknown, False)
     clock = Clock()
     pool = FakePool(clock, lambda job: 1e3, results)
     two = [longer, run(4, variant="epochs=30")]
