@@ -37,7 +37,7 @@ def jupyterlab(folder, environment=None):
         yield lambda name: f"http://127.0.0.1:{port}/doc/tree/{name}?token={token}&reset"
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(120)
 
 
 def _wait_for(address):
