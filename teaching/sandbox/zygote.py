@@ -178,7 +178,7 @@ class Learner:
 
     def _after_stop(self):
         """Ends the call, not the learner, and takes the answer that the learner then sends."""
-        if not kill_others({1, self.pid}):
+        if self.pid is None or not kill_others({1, self.pid}):
             return self._kill_all()
         try:
             self._next(time.monotonic() + 2, "a call")
@@ -249,7 +249,7 @@ def why_ended(status):
             return "it ran too long"
         return f"the process was ended by {signal.Signals(number).name}"
     if os.WEXITSTATUS(status) == OUT_OF_MEMORY:
-        return "it took too much memory"
+        return "it took too much memory, or too many processes"
     return "the process ended itself"
 
 
@@ -307,7 +307,7 @@ def in_learner(line, learner, skip):
     exit_now, fork, pid_now, own = os._exit, os.fork, os.getpid, os.getpid()
     limits = learner.limits
     silence(keep=line)
-    limit(limits, limits["cells"])
+    limit(limits, limits["cells"], spare=30)
     space = notebook_namespace()
     problems = []
     for number, source in enumerate(learner.cells, start=1):
@@ -316,12 +316,17 @@ def in_learner(line, learner, skip):
             problem = run_cell(source, number, space)
             if pid_now() != own:
                 exit_now(0)  # a fork that the cell made: only one process goes on
-            if problem.startswith("MemoryError"):
-                exit_now(OUT_OF_MEMORY)  # what the cell holds would stay; it is left out next time
+            # What such a cell holds would stay for the calls: it is left out next time.
+            if problem.startswith(("MemoryError", "BlockingIOError")):
+                exit_now(OUT_OF_MEMORY)
             problems += [(number, "raised", problem)] if problem else []
     names = [name for name in learner.functions if callable(space.get(name))]
     pipe.send({"problems": problems[:50], "names": names})
+    limit(limits, 30)  # waiting and forking have time of their own
     while (request := pipe.receive()) is not None:
+        with contextlib.suppress(ChildProcessError):  # dead children count against the limit
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
         read, write = os.pipe()
         pid = fork()
         if pid == 0:
@@ -355,14 +360,17 @@ def silence(keep):
     os.setsid()
 
 
-def limit(limits, seconds):
-    """Limits of this process and its children: CPU time, address space, files, processes."""
+def limit(limits, seconds, spare=1):
+    """Limits of this process and its children: CPU time, address space, files, processes.
+
+    spare: seconds by which the process itself may raise its limit on CPU time later.
+    """
     spent = resource.getrusage(resource.RUSAGE_SELF)
     until = int(spent.ru_utime + spent.ru_stime + seconds) + 1
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     space = pages * os.sysconf("SC_PAGE_SIZE") + limits["memory"]
     wanted = {
-        resource.RLIMIT_CPU: (until, until + 1),
+        resource.RLIMIT_CPU: (until, until + spare),
         resource.RLIMIT_AS: (space, space),
         resource.RLIMIT_FSIZE: (calls.MOST_BYTES, calls.MOST_BYTES),
         resource.RLIMIT_NPROC: (limits["processes"], limits["processes"]),
@@ -370,9 +378,10 @@ def limit(limits, seconds):
         resource.RLIMIT_CORE: (0, 0),
     }
     for which, pair in wanted.items():
-        # A limit that is already lower stays: the call's, forked from the learner's.
-        with contextlib.suppress(ValueError):
-            resource.setrlimit(which, pair)
+        hard = resource.getrlimit(which)[1]
+        if hard != resource.RLIM_INFINITY:
+            pair = tuple(min(each, hard) for each in pair)  # it can only become stricter
+        resource.setrlimit(which, pair)
 
 
 class NoShell:
