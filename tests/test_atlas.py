@@ -77,6 +77,8 @@ def test_numbers_are_those_of_the_products():
 def test_weights_without_a_gain_have_no_numbers_of_it():
     numbers = atlas.measure(random_weights(gain=False))
     assert "qk.mean" in numbers and not any("gain" in name for name in numbers)
+    with pytest.raises(ValueError, match="norm_gain is None"):
+        random_weights(gain=False).folded()
 
 
 def test_packed_products_are_the_products_to_a_percent():
