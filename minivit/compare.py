@@ -10,6 +10,7 @@ import pickle
 import queue
 import signal
 import sys
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -226,15 +227,30 @@ def _run_in_processes(arms, task, processes, progress):
     workers = [context.Process(target=_work, args=arguments, daemon=True) for _ in range(processes)]
     records = {}
     try:
-        for worker in workers:
-            worker.start()
+        with _ctrl_c_later():
+            for worker in workers:
+                worker.start()
         while len(records) < len(arms):
             _hear(news, workers, records, progress)
     finally:
         for worker in workers:
-            worker.terminate()
-            worker.join()
+            if worker.pid is not None:  # not all were started
+                worker.terminate()
+                worker.join()
     return records
+
+
+@contextmanager
+def _ctrl_c_later():
+    """Holds Ctrl-C back inside the block; processes that start in it never get it."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _work(packed, jobs, news):

@@ -1,5 +1,7 @@
 """A comparison: what its arms share, what it keeps, and what it says when something goes wrong."""
 
+import multiprocessing
+import signal
 from dataclasses import replace
 
 import pytest
@@ -113,6 +115,21 @@ def test_an_interrupted_comparison_goes_on(task, data, tmp_path):
     assert epochs == [2]
     whole = compare([arm()], prepare(RECIPE, data, tmp_path / "whole"), processes=1)
     assert untimed(again[0]) == untimed(whole[0])
+
+
+def test_ctrl_c_while_processes_start_says_how_to_go_on(task, monkeypatch):
+    """Processes take seconds to start; a terminal sends Ctrl-C to them too, and they print it."""
+    held = []
+
+    def start(self):
+        held.append(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(multiprocessing.get_context("spawn").Process, "start", start)
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        compare([arm("plain"), arm("mimetic")], task, processes=2)
+    assert "run the same again to go on" in " ".join(stopped.value.__notes__)
+    assert held == [True] and signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def test_a_failing_run_is_named(task):
