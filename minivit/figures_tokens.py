@@ -34,8 +34,10 @@ def pictures(images, *, title, source, patch_size=None, names=()):
     alt = f"{len(images)} picture{'s' * (len(images) > 1)}{cut}: {what}."
     if names:
         alt += f" The patches, row by row: {', '.join(names)}."
-    height = 120 + min(400, int(760 / len(images) * max(heights)))
-    return _finish(figure, title, source, alt, height=height, below=32)
+    above = 24 * max(caption.count("<br>") for caption in images)  # captions of several lines
+    height = 120 + above + min(400, int(760 / len(images) * max(heights)))
+    figure = _finish(figure, title, source, alt, height=height, below=32)
+    return figure.update_layout(margin_t=figure.layout.margin.t + above)
 
 
 def _add_patches(figure, rows, columns, size, names, column):
@@ -109,6 +111,9 @@ def scatter(points, *, title, source, x, y, log_y=False):
         spans = f"x from {across.min():.2f} to {across.max():.2f}, "
         words.append(f"{name} ({len(up)} points): {spans}y from {up.min():.2f} to {up.max():.2f}")
     figure.update_xaxes(title=x)
-    figure.update_yaxes(title=y, **({"type": "log", "dtick": "D2"} if log_y else {}))
+    figure.update_yaxes(title=y)
+    if log_y:
+        ticks = [digit * 10.0**power for power in range(-6, 7) for digit in (1, 2, 5)]
+        figure.update_yaxes(type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
     alt = f"Scatter plot, x: {x}, y: {y}. {'; '.join(words)}."
     return _finish(figure, title, source, alt, height=430, below=76)

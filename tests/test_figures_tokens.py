@@ -39,7 +39,10 @@ def test_pictures_show_their_pixels_and_the_lines_between_patches():
     assert places["a"] == (0.5, 0.5) and places["c"] == (4.5, 0.5) and places["d"] == (0.5, 2.5)
     assert SOURCE in captions(figure)
     assert "one; two. The patches, row by row: a, b, c, d, e, f." in alt_text(figure)
-    assert "one picture." in alt_text(pictures({"": image}, title="t", source=SOURCE))
+    plain = pictures({"": image}, title="t", source=SOURCE)
+    assert "one picture." in alt_text(plain)
+    tall = pictures({"a<br>b": image}, title="t", source=SOURCE)
+    assert "a, b." in alt_text(tall) and tall.layout.margin.t > plain.layout.margin.t
 
 
 def test_heat_panels_share_a_range_and_say_where_each_row_is_largest():
@@ -73,6 +76,8 @@ def test_scatter_tells_groups_apart_by_colour_and_shape():
     assert len({trace.marker.color for trace in figure.data}) == 3
     assert len({trace.marker.symbol for trace in figure.data}) == 3
     assert figure.layout.yaxis.type == "log"
+    ticks = dict(zip(figure.layout.yaxis.tickvals, figure.layout.yaxis.ticktext, strict=True))
+    assert ticks[0.5] == "0.5" and ticks[20] == "20"
     assert "low (2 points): x from 1.00 to 2.00, y from 3.00 to 4.00" in alt_text(figure)
     linear = scatter(points, title="t", source=SOURCE, x="across", y="up")
     assert linear.layout.yaxis.type != "log"
