@@ -527,11 +527,12 @@ def test_without_a_gpu_it_says_so(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_the_command_runs(tmp_path):
-    """Spawned processes, the whole queue at tiny sizes; the time is up before it is through."""
-    command = [sys.executable, "-m", "benchmarks.gpu_queue", "--quick", "--minutes", "1"]
+    """With processes that are spawned; how far it comes in the time is not looked at."""
+    command = [sys.executable, "-m", "benchmarks.gpu_queue", "--quick", "--minutes", "0.2"]
     folders = ["--out", str(tmp_path / "out"), "--work", str(tmp_path / "work")]
     environment = os.environ | {"MINIVIT_SOURCE": "synthetic", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         command + folders, cwd=ROOT, env=environment, capture_output=True, text=True
     )
-    assert done.returncode == 0 and "done: steps-" in done.stdout, done.stderr
+    assert done.returncode == 0 and "jobs known by now are done" in done.stdout, done.stderr
+    assert "failed" not in done.stdout and "starts, and may not end: run-" in done.stdout
