@@ -26,7 +26,8 @@ def report(results):
             )
         elif entry["state"] == "done":
             lines += _step_lines(key, entry["result"]) if entry["kind"] == "steps" else []
-            lines += [f"{key}: {entry['result']}"] if entry["kind"] == "together" else []
+            rates = entry["result"].items() if entry["kind"] == "together" else ()
+            lines += [f"{key}: {n} side by side, {rate:,.0f} images/s" for n, rate in rates]
         else:
             why = entry.get("error") or f"{entry['epochs']} epochs are there"
             lines.append(f"{key}: {entry['state']}, {why}")
