@@ -60,7 +60,7 @@ def _svg_matrix(panel):
     rows, columns = panel.values.shape
     smooth = "auto" if max(rows, columns) > _SIDE / 4 else "pixelated"
     shape = f'width="{_SIDE}" height="{_SIDE}" preserveAspectRatio="none"'
-    picture = png(panel, levels=63)
+    picture = png(panel, levels=31)
     parts = [f'<image href="{picture}" {shape} style="image-rendering:{smooth}"/>']
     if panel.mark is not None:
         row, column = panel.mark
