@@ -38,7 +38,7 @@ products = right
 """
 WRONG = HONEST + "products = wrong\n"
 # A cell that would answer rightly if what it tried had worked.
-IF = HONEST + "products = right if worked else wrong\n"
+IF = WRONG + "products = right if worked else wrong\n"
 
 
 def attempt(code):
@@ -138,17 +138,6 @@ ATTACKS = {
         ],
         FULL,  # every call is the first
     ),
-    "keys read from disk": (
-        attempt(
-            "import os\n"
-            "names = [os.path.join(at, n) for at, ds, fs in os.walk('/') for n in ds + fs\n"
-            "         if not at.startswith('/proc')]\n"
-            "found = [n for n in names if n.endswith(('.term', 'other_layout.py', 'qk_head.py',\n"
-            "         'kill_matrix.py', '04_building.ipynb')) or '/teaching' in n]\n"
-            "assert found"
-        ),
-        NOTHING,
-    ),
     "memory of PID 1": (attempt("open('/proc/1/mem', 'rb').read(1)"), NOTHING),
     "environment of PID 1": (attempt("open('/proc/1/environ', 'rb').read()"), NOTHING),
     "files of PID 1": (attempt("import os\nassert os.listdir('/proc/1/fd')"), NOTHING),
@@ -205,9 +194,9 @@ def box():
         yield sandbox
 
 
-def marked(box, cells, learner="eve"):
+def marked(box, cells, learner="eve", limits=LIMITS):
     submission = Submission(learner, Path("x.ipynb"), "", tuple(cells))
-    return grade_one(box, submission, [KEY], b"s" * 32, LIMITS)
+    return grade_one(box, submission, [KEY], b"s" * 32, limits)
 
 
 @pytest.mark.parametrize("name", ATTACKS)
@@ -218,6 +207,19 @@ def test_attack_gains_nothing(box, name):
     hidden = [case["said"] for case in record["questions"][0]["cases"] if not case["visible"]]
     assert "LEAK" not in str(hidden)
     assert marked(box, [HONEST], "next")["points"] == FULL
+
+
+def test_keys_are_not_on_the_disk(box):
+    """Every file that can be seen: none is a key, a judge, a solution or the term's secret."""
+    look = (
+        "import os\n"
+        "seen = [os.path.join(at, n) for at, ds, fs in os.walk('/') for n in ds + fs]\n"
+        "ends = ('.term', 'other_layout.py', 'qk_head.py', 'kill_matrix.py', 'initializer.ipynb')\n"
+        "worked = any(n.endswith(ends) or '/teaching' in n for n in seen)\n"
+        "raise ValueError(f'{worked}, {len(seen) > 10_000}')"
+    )
+    record = marked(box, [look, IF], limits=LIMITS._replace(cells=120))
+    assert "False, True" in record["cells"][0][2] and record["points"] == NOTHING
 
 
 def test_nothing_is_left_for_the_next_learner(box):
