@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks import findings
+from benchmarks import claims_pretrained, findings
 from benchmarks.findings import Runs, images
 from benchmarks.study import BETTER, DATA_SIZES
 from minivit.evidence import contrast, points
@@ -185,7 +185,8 @@ begin. The command that makes a run again stands under each table of
 
 def claims_page(records):
     """The whole of CLAIMS.md."""
-    return HEAD + "".join(_row(claim, Runs(records)) for claim in CLAIMS) + FOOT
+    rows = "".join(_row(claim, Runs(records)) for claim in CLAIMS)
+    return HEAD + rows + FOOT + claims_pretrained.section()
 
 
 def _row(claim, runs):

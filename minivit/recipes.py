@@ -57,7 +57,7 @@ LAPTOP = Recipe(
     model=_small,
     training=_laptop,
     subset=10_000,
-    minutes="about 3 minutes on 2 CPU cores",
+    minutes="about 5 minutes on 2 CPU cores",
 )
 COLAB = Recipe(
     name="colab",
