@@ -26,14 +26,16 @@ else
 OFFLINE = MINIVIT_SOURCE=synthetic
 endif
 
-.PHONY: help lab test lint format bench claims exercises matrix term grade wheel atlas retarget picture clean
+.PHONY: help lab test lint format bench claims exercises matrix term grade wheel colab atlas retarget picture clean
 .NOTPARALLEL:
 
 help:  ## list the targets (what `make` alone does)
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
 lab: $(VENV)/.lab  ## create .venv, install, open JupyterLab on the first lesson
-	$(BIN)/python -m jupyterlab $(AS_ROOT) $(LAB_FLAGS) $(START)
+	@# Without a root folder it would be that of the lesson, and hide the exercises.
+	$(BIN)/python -m jupyterlab $(AS_ROOT) --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/$(START) \
+	  $(LAB_FLAGS)
 
 test: $(VENV)/.test  ## create .venv, install, run every check: style, unit tests, lessons
 	@echo "== 1 of 3: style (ruff)"
@@ -73,6 +75,9 @@ grade: $(VENV)/.test  ## grade a class in a sandbox: make grade SUBMISSIONS=fold
 
 wheel: $(VENV)/.lab  ## build dist/minivit-*.whl, to upload to Colab
 	$(BIN)/python -m pip wheel --no-deps --wheel-dir dist .
+
+colab: $(VENV)/.test  ## run the lessons alone on Colab's versions, without a network (needs a package index)
+	$(BIN)/python -m tools.colab
 
 atlas: $(VENV)/.test  ## measure real checkpoints again for lesson 02 (MINIVIT_DATA must have them)
 	$(BIN)/python -m tools.atlas

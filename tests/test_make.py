@@ -68,7 +68,8 @@ def test_make_alone_lists_every_target(machine):
 def test_lab_installs_once_and_opens_the_lesson(machine):
     status, _, asked = make(machine, "lab")
     assert status == 0 and installs(asked) == ["-m pip install -e .[lab]"]
-    assert "jupyterlab" in asked[-1] and "05_training_on_cifar10.ipynb" in asked[-1]
+    assert "jupyterlab" in asked[-1] and "/lessons/05_training_on_cifar10.ipynb" in asked[-1]
+    assert "root_dir=. " in asked[-1]  # else the exercises are out of the learner's sight
     _, _, asked = make(machine, "lab")
     assert not installs(asked) and not any("venv" in line for line in asked)
     (machine / "lessons" / "00_start_here.ipynb").touch()
