@@ -1,8 +1,12 @@
-"""The command line: `python -m minivit compare`, `inspect CHECKPOINT`, `doctor`."""
+"""The command line: `python -m minivit compare`, `train-folder`, `inspect CHECKPOINT`, `doctor`."""
 
 import argparse
+import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
+
+FOLDER_MODELS = {"vit_tiny": "VIT_TINY", "vit_small": "VIT_SMALL", "vit_base": "VIT_BASE"}
 
 
 def main(words=None):
@@ -39,6 +43,27 @@ def _parser():
     compare.add_argument("--source", default="auto", help="torchvision, folder, synthetic or auto")
     compare.add_argument("--out", default="runs", help="folder for records and the page of curves")
     compare.add_argument("--processes", type=int, help="runs at a time (default: 2 on a CPU)")
+    folder = commands.add_parser(
+        "train-folder", help="train on folders of images, as ImageNet's; alone or under torchrun"
+    )
+    folder.set_defaults(run=_train_folder)
+    folder.add_argument("train", help="a folder that holds a folder of images for each class")
+    folder.add_argument("validation", help="the same, other images")
+    folder.add_argument("--model", default="vit_small", choices=list(FOLDER_MODELS))
+    folder.add_argument("--size", type=int, default=224, help="pixels of a side")
+    folder.add_argument("--patch", type=int, default=16, help="pixels of a patch's side")
+    folder.add_argument("--base", default="torch_default", help="torch_default, vit_trunc_normal")
+    folder.add_argument("--attention", default="mimetic", help="plain, mimetic, norm_matched, …")
+    folder.add_argument("--epochs", type=int, default=90)
+    folder.add_argument("--warmup-epochs", type=float, default=8.0)
+    folder.add_argument("--batch-size", type=int, default=1024, help="of all processes together")
+    folder.add_argument("--learning-rate", type=float, default=1e-3)
+    folder.add_argument("--weight-decay", type=float, default=0.1)
+    folder.add_argument("--mixup", type=float, default=0.2)
+    folder.add_argument("--min-area", type=float, default=0.08, help="smallest part in a crop")
+    folder.add_argument("--workers", type=int, help="processes that read images (default: cores)")
+    folder.add_argument("--seed", type=int, default=0)
+    folder.add_argument("--out", default="runs/folder", help="for checkpoint, history and weights")
     inspect = commands.add_parser("inspect", help="the diagonal of each head of a checkpoint")
     inspect.set_defaults(run=_inspect)
     inspect.add_argument("checkpoint", help="a file, or a name such as deit_tiny_patch16_224")
@@ -105,6 +130,58 @@ def _rate(options, recipe, base, attention):
 
 def _unique(names):
     return list(dict.fromkeys(names))
+
+
+def _train_folder(options):
+    from dataclasses import replace
+
+    from minivit import ViT, initialize_, model, save_model
+    from minivit.data import Augment
+    from minivit.folders import FolderSet
+    from minivit.ranks import join, local_device
+    from minivit.runtime import pick_device
+    from minivit.storage import write_text
+    from minivit.train import TrainConfig, train
+
+    first = join(pick_device(local_device())).is_first
+    cut = {"size": options.size, "workers": options.workers}
+    train_set = FolderSet(options.train, min_area=options.min_area, **cut)
+    validation = FolderSet(options.validation, **cut)
+    if train_set.classes != validation.classes:
+        raise ValueError(f"{options.train} and {options.validation} hold other classes")
+    shape = {"image_size": options.size, "patch_size": options.patch, "pool": "mean"}
+    shape |= {"classes": len(train_set.classes), "positions": "sincos_learned"}
+    net = ViT(replace(getattr(model, FOLDER_MODELS[options.model]), **shape))
+    initialize_(net, options.base, options.attention, seed=options.seed)
+    config = TrainConfig(
+        epochs=options.epochs,
+        warmup_epochs=options.warmup_epochs,
+        batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
+        weight_decay=options.weight_decay,
+        clip_norm=1.0,
+        augment=Augment(crop=0, mixup=options.mixup),
+    )
+    out = Path(options.out)
+
+    def say(epoch):
+        accuracy = 100 * epoch.validation_accuracy
+        print(
+            f"epoch {epoch.epoch} of {config.epochs}: loss {epoch.train_loss:.3f}, "
+            f"validation accuracy {accuracy:.2f} %, {epoch.seconds:.0f} s",
+            flush=True,
+        )
+
+    if first:
+        print(
+            f"{len(train_set):,} and {len(validation):,} images, {len(train_set.classes)} classes"
+        )
+    checkpoint = {"checkpoint": out / "checkpoint.safetensors", "callback": say}
+    history = train(net, train_set, validation, config, seed=options.seed, **checkpoint)
+    if first:
+        save_model(net.cpu(), out / "model.safetensors")
+        write_text(out / "history.json", json.dumps(asdict(history), default=str, indent=1) + "\n")
+        print(f"weights and history in {out}")
 
 
 def _inspect(options):

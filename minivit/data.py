@@ -83,6 +83,16 @@ class ImageSet:
         return self._pick(order[n_validation:]), self._pick(order[:n_validation])
 
     @property
+    def image_shape(self):
+        """(channel, height, width)."""
+        return tuple(self.images.shape[1:])
+
+    def pieces(self, order, slices, device, **_):
+        """Yields (uint8 images, labels) of order[s] for each s of `slices`, on `device`."""
+        there = self.to(device)
+        return ((there.images[order[s]], there.labels[order[s]]) for s in slices)
+
+    @property
     def subset_digest(self):
         """SHA-256 (hex) of exactly these images and labels, in this order."""
         return tensor_digest({"images": self.images, "labels": self.labels})
@@ -199,27 +209,34 @@ def epoch_batches(
     waits for the device later. Move the set to `device` beforehand, or each call does. share: the
     slice of every batch to give, when several processes share it; None is all of it.
     """
-    n, size = len(image_set), image_set.images.shape[2:]
+    n, size = len(image_set), image_set.image_shape[1:]
     if not 1 <= batch_size <= n:
         raise ValueError(f"batch_size is {batch_size}; the set has {n} images")
     if max(augment.crop, augment.cutout) > min(size):
         raise ValueError(f"{augment}: crop and cutout must fit the images, {tuple(size)} pixels")
     order = torch.randperm(n, generator=stream(seed, "order", epoch))
     draws = _draw(n, size, augment, stream(seed, "augmentation", epoch))
-    plan = [tensor.to(device) for tensor in (order, *draws)]
-    share = share or slice(0, batch_size)
-    return _batches(image_set.to(device), batch_size, augment, share, *plan)
+    order, numbers, shares = (tensor.to(device) for tensor in (order, *draws))
+    slices = _slices(n, batch_size, share or slice(0, batch_size), bool(augment.mixup))
+    each = [s for batch in slices for s in batch]
+    pieces = image_set.pieces(order, each, device, seed=seed, epoch=epoch)
+    return _batches(image_set, augment, slices, pieces, numbers, shares)
 
 
 def eval_batches(
-    image_set, batch_size, device
+    image_set, batch_size, device, ranks=(0, 1)
 ) -> Iterator[tuple[Float[Tensor, "batch 3 height width"], Int64[Tensor, " batch"]]]:
-    """All images in order as (normalised images, labels); the last batch may be smaller."""
+    """All images in order as (normalised images, labels); the last batch may be smaller.
+
+    ranks: (this rank, number of ranks), where several processes share the batches.
+    """
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
-    sets = image_set.images.split(batch_size), image_set.labels.split(batch_size)
-    mean, std = image_set.mean, image_set.std
-    return ((normalize(x.to(device), mean, std), y.to(device)) for x, y in zip(*sets, strict=True))
+    n, (rank, world) = len(image_set), ranks
+    slices = [slice(i, i + batch_size) for i in range(rank * batch_size, n, world * batch_size)]
+    order = torch.arange(n, device=device)
+    pieces = image_set.pieces(order, slices, device, seed=0, epoch=0)
+    return ((normalize(x, image_set.mean, image_set.std), y) for x, y in pieces)
 
 
 def _draw(n, size, augment, generator):
@@ -234,31 +251,37 @@ def _draw(n, size, augment, generator):
     return numbers, torch.from_numpy(shares).float()
 
 
-def _batches(image_set, batch_size, augment, share, order, numbers, shares):
+def _slices(n, batch_size, share, mixup):
+    """For each batch the slices of the order that are needed: one's own, then its partners'."""
     first, end = share.start, share.stop
-    for start in range(0, len(order) - batch_size + 1, batch_size):
+    found = []
+    for start in range(0, n - batch_size + 1, batch_size):
         own = slice(start + first, start + end)
-        images, targets = _augmented(image_set, augment, order[own], numbers[own])
+        # An image's partner stands as far from the end of the batch as it from the beginning.
+        others = slice(start + batch_size - end, start + batch_size - first)
+        found.append((own, others) if mixup and others != own else (own,))
+    return found
+
+
+def _batches(image_set, augment, slices, pieces, numbers, shares):
+    for each in slices:
+        parts = [_augmented(image_set, augment, *next(pieces), numbers[s]) for s in each]
+        images, targets = parts[0]
         if augment.mixup:
-            # An image's partner stands as far from the end of the batch as it from the beginning.
-            others = slice(start + batch_size - end, start + batch_size - first)
-            partners = images, targets
-            if others != own:
-                partners = _augmented(image_set, augment, order[others], numbers[others])
-            images = _mix(images, partners[0].flip(0), shares[own])
-            targets = _mix(targets, partners[1].flip(0), shares[own])
+            images = _mix(images, parts[-1][0].flip(0), shares[each[0]])
+            targets = _mix(targets, parts[-1][1].flip(0), shares[each[0]])
         yield images, targets
 
 
-def _augmented(image_set, augment, index, numbers):
-    """The images at `index`, changed as their rows of `numbers` say, and their one-hot labels."""
+def _augmented(image_set, augment, images, labels, numbers):
+    """Images changed as their rows of `numbers` say, normalised; and their one-hot labels."""
     flip, row, column, *centre = numbers.unbind(1)
-    images = _window(image_set.images[index], flip, row, column, augment.crop)
+    images = _window(images, flip, row, column, augment.crop)
     images = normalize(images, image_set.mean, image_set.std)
     if augment.cutout:
         images.masked_fill_(_square(images, *centre, augment.cutout), 0.0)
-    one_hot = torch.eye(len(image_set.classes), device=index.device)
-    return images, one_hot[image_set.labels[index]]
+    one_hot = torch.eye(len(image_set.classes), device=labels.device)
+    return images, one_hot[labels]
 
 
 def _window(images, flip, row, column, border):

@@ -4,7 +4,6 @@ Read from top to bottom: the configuration, what comes back, `train` and `evalua
 Images lie on the device as uint8 and are augmented there; within an epoch nothing waits for it.
 """
 
-import itertools
 import math
 from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
@@ -159,8 +158,7 @@ def _evaluate(model, image_set, batch_size, device, precision, ranks):
     autocast, was_training = pick_precision(device, precision).autocast, model.training
     model.eval()
     loss, right = torch.zeros((), device=device), torch.zeros((), device=device, dtype=torch.int64)
-    batches = eval_batches(image_set, batch_size, device)
-    for images, labels in itertools.islice(batches, ranks.rank, None, ranks.world):
+    for images, labels in eval_batches(image_set, batch_size, device, (ranks.rank, ranks.world)):
         with autocast(device):
             logits = model(images)
         loss += F.cross_entropy(logits.float(), labels, reduction="sum")
@@ -264,7 +262,7 @@ def _check_fits(model, image_set):
         raise ValueError(f"{type(model).__name__} has no config; minivit trains its own ViT")
     if image_set is None:
         return
-    shape, classes = tuple(image_set.images.shape[1:]), len(image_set.classes)
+    shape, classes = image_set.image_shape, len(image_set.classes)
     if shape != (config.channels, config.image_size, config.image_size):
         taken = f"{config.channels} × {config.image_size} × {config.image_size}"
         raise ValueError(f"images of {image_set.name} are {shape}; the model takes {taken}")

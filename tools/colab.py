@@ -10,7 +10,6 @@ import argparse
 import importlib.metadata as metadata
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,8 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 # googlecolab/backend-info, 19 August 2026. Lessons must run on these, not on newer ones.
@@ -113,18 +114,25 @@ def borrow(names, site):
 
 
 def needed(names):
-    """The distributions that `names` require here, they themselves included."""
-    found, todo = set(), list(names)
+    """The distributions that `names` require here, with the extras they ask for, and themselves."""
+    found, todo = set(), [Requirement(name) for name in names]
     while todo:
-        name = re.sub(r"[-_.]+", "-", todo.pop()).lower()
+        wanted = todo.pop()
+        each = (canonicalize_name(wanted.name), frozenset(wanted.extras))
+        if each in found:
+            continue
         try:
-            requires = metadata.requires(name) or ()
+            requires = map(Requirement, metadata.requires(each[0]) or ())
         except metadata.PackageNotFoundError:
             continue  # for another platform
-        if name not in found:
-            found.add(name)
-            todo += [re.match(r"[\w.-]+", each)[0] for each in requires if "extra ==" not in each]
-    return found
+        found.add(each)
+        extras = {"", *wanted.extras}
+        todo += [r for r in requires if not r.marker or any(map(r.marker.evaluate, _as(extras)))]
+    return {name for name, _ in found}
+
+
+def _as(extras):
+    return [{"extra": extra} for extra in extras]
 
 
 def check_only_added(before, after):
@@ -141,7 +149,7 @@ def check_only_added(before, after):
 def installed(python):
     """name → version of what an environment has."""
     done = subprocess.run([python, "-c", LIST], stdout=subprocess.PIPE, check=True)
-    return {re.sub(r"[-_.]+", "-", name).lower(): v for name, v in json.loads(done.stdout).items()}
+    return {canonicalize_name(name): v for name, v in json.loads(done.stdout).items()}
 
 
 def pip(python, *arguments):

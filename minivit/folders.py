@@ -1,0 +1,111 @@
+"""Images that do not fit the device: read from folders by worker processes, batch by batch.
+
+A FolderSet stands where `train` and `evaluate` take an ImageSet. The workers decode and cut an
+image to its size with torchvision; whatever else `Augment` asks for happens on the device, by the
+same code as for images in memory.
+"""
+
+import hashlib
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from minivit.runtime import cpu_cores, stream
+
+# Of ImageNet's training images, in units of the full range; what torchvision's models take.
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class FolderSet:
+    """Labelled images in path/CLASS/*, cut to `size` × `size` pixels as they are read.
+
+    min_area: the smallest part of an image that a training crop may show (Inception's crop, arXiv
+    1409.4842, which uses 0.08); None cuts the middle: the shorter side becomes 8/7 of `size`, as
+    256 is of 224. mean, std: for each channel, of the full range. workers: processes that read (by
+    default one for each core). Raises ValueError where a class has no images, while reading for a
+    file that is no image, and ImportError without torchvision.
+    """
+
+    def __init__(
+        self, path, *, size, min_area=None, mean=IMAGENET_MEAN, std=IMAGENET_STD, workers=None
+    ):
+        from torchvision.datasets import ImageFolder
+
+        try:
+            found = ImageFolder(path)
+        except (FileNotFoundError, OSError) as error:
+            raise ValueError(f"{path}: not a folder of folders with images ({error})") from error
+        if not isinstance(size, int) or size < 1:
+            raise ValueError(f"size is {size!r}; it must be a whole number of pixels, at least 1")
+        if min_area is not None and not 0 < min_area <= 1:
+            raise ValueError(f"min_area is {min_area}; it must be above 0 and at most 1")
+        self.name, self.classes = Path(path).name, tuple(found.classes)
+        self.mean, self.std = tuple(mean), tuple(std)
+        self.image_shape = (3, size, size)
+        self.reader = _Reader(found.samples, size, min_area)
+        self.workers = cpu_cores() if workers is None else workers
+        self.subset_digest = _digest(Path(path), found.samples, (size, min_area))
+
+    def __len__(self):
+        return len(self.reader.samples)
+
+    def to(self, device):
+        """The set itself: each batch goes to the device when it is read."""
+        return self
+
+    def pieces(self, order, slices, device, *, seed, epoch):
+        """Yields (uint8 images, labels) of order[s] for each s of `slices`, on `device`.
+
+        Each image's crop depends on seed, epoch and the image alone.
+        """
+        seeds = torch.randint(2**62, (len(self),), generator=stream(seed, "window", epoch))
+        order = order.cpu()
+        wanted = [[(int(i), int(seeds[i])) for i in order[s]] for s in slices]
+        loader = DataLoader(
+            self.reader,
+            batch_sampler=wanted,
+            num_workers=self.workers,
+            generator=torch.Generator(),  # or it draws from the caller's global stream
+            pin_memory=torch.device(device).type == "cuda",
+        )
+        for images, labels in loader:
+            yield images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+
+
+class _Reader(torch.utils.data.Dataset):
+    """Reads one image as (uint8 (3, size, size), label); its key is (index, seed)."""
+
+    def __init__(self, samples, size, min_area):
+        from torchvision.transforms import v2
+
+        if min_area is None:
+            cut = [v2.Resize(round(size * 8 / 7), antialias=True), v2.CenterCrop(size)]
+        else:
+            cut = [v2.RandomResizedCrop(size, scale=(min_area, 1.0), antialias=True)]
+        self.samples, self.cut = samples, v2.Compose([*cut, v2.PILToTensor()])
+
+    def __len__(self):
+        return len(self.samples)
+
+    def __getitem__(self, key):
+        index, seed = key
+        file, label = self.samples[index]
+        try:
+            with Image.open(file) as opened:
+                image = opened.convert("RGB")
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise ValueError(f"{file}: not a readable image ({error})") from error
+        # torchvision's transforms draw from the global stream: lend them one of this image's own.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self.cut(image), label
+
+
+def _digest(path, samples, how):
+    """SHA-256 of names and labels and of how images are cut; of the pixels it would take hours."""
+    total = hashlib.sha256(repr(how).encode())
+    for file, label in samples:
+        total.update(f"{Path(file).relative_to(path).as_posix()}\t{label}\n".encode())
+    return total.hexdigest()
