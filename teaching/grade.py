@@ -86,7 +86,7 @@ def _in_parallel(submissions, withheld, limits, workers, finish):
         finally:
             boxes.put(box)
 
-    opened = [Sandbox(withheld, number) for number in range(workers)]
+    opened = [Sandbox(withheld) for _ in range(workers)]
     try:
         for box in opened:
             boxes.put(box.__enter__())

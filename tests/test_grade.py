@@ -32,7 +32,7 @@ class InProcess:
 
     opened, restarts = [], 0
 
-    def __init__(self, withheld, number=0):
+    def __init__(self, withheld):
         pass
 
     def __enter__(self):
