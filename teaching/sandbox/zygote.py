@@ -180,7 +180,7 @@ class Learner:
                 self.processes.reap({self.pid})
                 clock.tick()
                 # One process has its limit from the kernel; this is for all of them together.
-                if clock.own > 2 * seconds + 2 or clock.clock > wall or clock.elapsed > 20 * wall:
+                if clock.own > 2 * seconds + 2 or clock.clock > wall or clock.elapsed > 100 * wall:
                     raise Stopped(words)
                 self._check_size()
 
