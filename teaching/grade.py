@@ -31,7 +31,7 @@ from teaching.submissions import NOTHING, read, read_folder
 from teaching.term import TERM_FILE, read_secret
 
 
-class NotReady(Exception):
+class NotReady(ValueError):
     """Grading can't begin: the solution itself does not get full marks, or OUT is in use."""
 
 
@@ -60,7 +60,7 @@ def _grade(submissions, keys, secret, out, solution, limits, workers, say):
     withheld = sorted({name for key in keys for name in key.withheld})
     if todo:
         with Sandbox(withheld) as box:
-            _require_full_marks(grade_one(box, solution, keys, secret, limits))
+            require_full_marks(grade_one(box, solution, keys, secret, limits))
         say(f"the solution gets full marks; {len(todo)} of {len(submissions)} to be graded")
 
     def finish(box, submission, limits, alone=False):
@@ -173,7 +173,8 @@ def _unfair(record):
     return record["stopped"] and not record["alone"]
 
 
-def _require_full_marks(record):
+def require_full_marks(record):
+    """Raises NotReady, with what is wrong, unless a solution's record has all points."""
     if record["points"] == record["of"]:
         return
     lines = [f"the solution gets {record['points']} of {record['of']} points; nothing was graded"]
@@ -192,7 +193,7 @@ def main(arguments=None):
     try:
         require()
         secret = read_secret(TERM_FILE)
-        notebook = _exercise(options.exercise)
+        notebook = exercise(options.exercise)
         roster = read_roster(options.roster) if options.roster else None
         due = read_due(options.deadline, options.opened)
         settings = {"exercise": notebook.stem, "due": due}
@@ -205,7 +206,7 @@ def main(arguments=None):
         title = options.column or notebook.stem
         if feedback.write_canvas(records, roster or [], title, options.out):
             print(f"for Canvas: {options.out / 'canvas.csv'}")
-    except (ValueError, NotReady) as error:
+    except ValueError as error:
         print(error, file=sys.stderr)
         return 1
     _report(records, options)
@@ -239,8 +240,9 @@ def _report(records, options):
             print(f"  {learner}: {question} {old:g} → {new:g}")
 
 
-def _exercise(name):
-    notebooks = {path.stem: path for path in sorted(SOLUTIONS.glob("*.ipynb"))}
+def exercise(name, folder=SOLUTIONS):
+    """The solved notebook of that name; None: the only one. ValueError for any other."""
+    notebooks = {path.stem: path for path in sorted(folder.glob("*.ipynb"))}
     if name is None and len(notebooks) == 1:
         return next(iter(notebooks.values()))
     if name not in notebooks:

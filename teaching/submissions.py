@@ -152,6 +152,14 @@ def _notebooks(folder, exercise):
     return named or paths
 
 
+def only_notebook(folder, exercise=""):
+    """(the notebook in a learner's folder, ""), or (None, why none can be taken)."""
+    paths = _notebooks(folder, exercise)
+    if len(paths) == 1:
+        return paths[0], ""
+    return None, f"{len(paths)} notebooks; hand in one" if paths else NOTHING
+
+
 def _timestamp(folder):
     try:
         return _read_time((folder / "timestamp.txt").read_text(encoding="utf-8")[:100])

@@ -6,7 +6,8 @@ import secrets
 import threading
 
 import pytest
-from test_grade_attacks import ATTACKS, FULL, HONEST, IF, KEY, LIMITS, NOTHING, in_call, marked
+from attacks import ATTACKS, FULL, HONEST, IF, KEY, LIMITS, NOTHING, in_call
+from test_grade_attacks import marked
 
 from teaching.sandbox import box as boxes
 from teaching.sandbox.box import Sandbox, free_user
