@@ -46,6 +46,8 @@ def _table(lines):
 
 def _plain(cell):
     """Text that a spreadsheet can't take for a formula: names of files are the learners' own."""
+    if isinstance(cell, float):
+        return f"{cell:.10g}"
     return f"'{cell}" if isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@") else cell
 
 

@@ -1,8 +1,8 @@
 """Grades on Gradescope: `python -m teaching.gradescope bundle EXERCISE` makes the autograder's zip.
 
 (make gradescope EXERCISE=04_…) The zip holds keys, the solution and this term's secret: it is for
-Gradescope alone. There, `setup.sh` builds a Python once, and `run_autograder` grades each submission
-in a container of its own, learners' code as a second user (`teaching/sandbox/container.py`).
+Gradescope alone. There, `setup.sh` builds a Python once, and `run_autograder` grades each
+submission in a container of its own, learners' code as a second user (`sandbox/container.py`).
 """
 
 import argparse

@@ -3,6 +3,7 @@
 from minivit.checks import explain, judge
 from minivit.checks.calls import Problem, Result
 from teaching.sandbox.box import SandboxEnded
+from teaching.submissions import readable
 from teaching.term import hidden_cases
 
 NOT_RUN = Result(problem=Problem("stopped", "not run, something before it did not come back"))
@@ -51,7 +52,7 @@ def grade_one(box, submission, keys, secret, limits):
     judged = [_judged(*pair) for pair in zip(keys, answers, strict=True)]
     return {
         "learner": submission.learner,
-        "file": submission.path.name,
+        "file": readable(submission.path.name),
         "digest": submission.digest,
         "problem": session.problem,
         "cells": session.cells,

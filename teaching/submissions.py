@@ -124,9 +124,14 @@ def _scan(folder, exercise):
     return found
 
 
+def readable(name):
+    """A name from a disk in characters that can be written: the others as backslashes and codes."""
+    return str(name).encode("utf-8", "backslashreplace").decode()
+
+
 def _said(name):
     # Files are named after a learner: not too long, and in characters that can be written.
-    name = name.encode("utf-8", "backslashreplace").decode()
+    name = readable(name)
     if len(name) > 150:
         name = f"{name[:50]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
     for pattern in PLATFORMS:
@@ -197,13 +202,13 @@ def _latest(found):
         return (found[0] if found else None), ""
     digests = {read("", each.path).digest for each in found}
     order = {(each.time, each.attempt) for each in found}
-    names = ", ".join(str(Path(*each.path.parts[-2:])) for each in found)
+    names = ", ".join(readable(Path(*each.path.parts[-2:])) for each in found)
     if len(digests) == 1:
         return found[0], ""
     if len(order) < len(found) or len({each.time is None for each in found}) > 1:
         return None, f"{len(found)} notebooks, and it can't be told which counts: {names}"
     taken = max(found, key=lambda each: (each.time or datetime.min, each.attempt))
-    return taken, f"the latest of {len(found)} notebooks: {taken.path.name}"
+    return taken, f"the latest of {len(found)} notebooks: {readable(taken.path.name)}"
 
 
 def _late(learner, found, due):

@@ -242,7 +242,7 @@ def test_regrading_lists_whose_marks_changed(in_process, folder, tmp_path, monke
     for _ in range(2):  # asked again, the list is the same
         assert grading.main([*words, "--regrade"]) == 0
         assert f"bob: {id} 0 → 3" in capsys.readouterr().out
-        assert rows(out / "changes.csv")[1:] == [["bob", id, "0.0", "3.0"]]
+        assert rows(out / "changes.csv")[1:] == [["bob", id, "0", "3"]]
     (at / "bob.ipynb").write_text("{}")  # another file is no change of the judge's
     assert grading.main([*words, "--regrade"]) == 0
     assert "0 marks differ" in capsys.readouterr().out
