@@ -5,6 +5,11 @@
 PYTHON ?= python3
 WORKERS ?= 2
 LAB_FLAGS ?=
+# Of a grading: EXERCISE=04_building_the_initializer ROSTER=class.csv DEADLINE=2026-10-05T23:59+02:00
+# OPENED=2026-10-05T22:00+02:00 COLUMN="Exercise 4 (31415)"
+GRADE_FLAGS = $(if $(EXERCISE),--exercise "$(EXERCISE)") $(if $(ROSTER),--roster "$(ROSTER)") \
+  $(if $(DEADLINE),--deadline "$(DEADLINE)") $(if $(OPENED),--opened "$(OPENED)") \
+  $(if $(COLUMN),--column "$(COLUMN)")
 # A folder shared/data beside the repository is used when there is one.
 MINIVIT_DATA ?= $(abspath $(wildcard ../shared/data))
 
@@ -26,11 +31,12 @@ else
 OFFLINE = MINIVIT_SOURCE=synthetic
 endif
 
-.PHONY: help lab test lint format bench claims exercises matrix term grade wheel colab atlas retarget picture clean
+.PHONY: help lab test lint format bench claims exercises matrix term grade regrade gradescope student-release \
+        wheel colab atlas retarget picture clean
 .NOTPARALLEL:
 
 help:  ## list the targets (what `make` alone does)
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
 
 lab: $(VENV)/.lab  ## create .venv, install, open JupyterLab on the first lesson
 	@# Without a root folder it would be that of the lesson, and hide the exercises.
@@ -71,7 +77,16 @@ term: $(VENV)/.test  ## make the secret that this term's hidden cases are drawn 
 	@$(BIN)/python -m teaching.term
 
 grade: $(VENV)/.test  ## grade a class in a sandbox: make grade SUBMISSIONS=folder OUT=folder
-	@$(BIN)/python -m teaching.grade "$(SUBMISSIONS)" "$(OUT)"
+	@$(BIN)/python -m teaching.grade "$(SUBMISSIONS)" "$(OUT)" $(GRADE_FLAGS)
+
+regrade: $(VENV)/.test  ## the same again after a judge was mended; lists whose marks changed
+	@$(BIN)/python -m teaching.grade "$(SUBMISSIONS)" "$(OUT)" --regrade $(GRADE_FLAGS)
+
+gradescope: $(VENV)/.test  ## the autograder's zip: make gradescope EXERCISE=04_building_the_initializer
+	@$(BIN)/python -m teaching.gradescope bundle $(EXERCISE)
+
+student-release: $(VENV)/.test  ## a zip for learners: no solutions, no keys
+	@$(BIN)/python -m teaching.student_release
 
 wheel: $(VENV)/.lab  ## build dist/minivit-*.whl, to upload to Colab
 	$(BIN)/python -m pip wheel --no-deps --wheel-dir dist .

@@ -9,11 +9,14 @@ import json
 from html import escape
 
 from minivit.storage import write_text
+from teaching.roster import CANVAS
 
 
 def write_all(records, keys, out):
     """Writes everything for these records into folder `out`, each file whole or not at all."""
     write_text(out / "grades.csv", grades(records, keys))
+    header = ("learner", "question", "before", "now")
+    write_text(out / "changes.csv", _table([header, *changes(records)]))
     for record in records:
         learner, blocks = record["learner"], page(record)
         write_text(out / "feedback" / f"{learner}.md", markdown(blocks))
@@ -25,15 +28,50 @@ def write_all(records, keys, out):
 def grades(records, keys):
     """One line for each learner: points for each question, their sum, and what needs a look."""
     names = [key.question.id for key in keys]
-    table = io.StringIO()
-    writer = csv.writer(table)
-    writer.writerow(["learner", "file", *names, "points", "of", "note"])
+    lines = [["learner", "name", "file", *names, "points", "of", "late", "note"]]
     for record in records:
         points = [each["points"] for each in record["questions"]]
-        note = record["problem"] or ("something did not come back" if record["stopped"] else "")
-        row = [record["learner"], record["file"], *points, record["points"], record["of"], note]
-        writer.writerow(row)
+        stopped = "something did not come back" if record["stopped"] else ""
+        note = "; ".join(filter(None, (record["problem"] or stopped, record["note"])))
+        who = (record["learner"], record["name"], record["file"])
+        lines.append([*who, *points, record["points"], record["of"], record["late"], note])
+    return _table(lines)
+
+
+def _table(lines):
+    table = io.StringIO()
+    csv.writer(table).writerows([[_plain(cell) for cell in line] for line in lines])
     return table.getvalue()
+
+
+def _plain(cell):
+    """Text that a spreadsheet can't take for a formula: names of files are the learners' own."""
+    if isinstance(cell, float):
+        return f"{cell:.10g}"
+    return f"'{cell}" if isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@") else cell
+
+
+def changes(records):
+    """(learner, question, points before, points now) where a mended grader gives another mark."""
+    return [
+        (record["learner"], question["id"], record["before"][question["id"]], question["points"])
+        for record in records
+        for question in record["questions"]
+        if record["before"].get(question["id"], question["points"]) != question["points"]
+    ]
+
+
+def write_canvas(records, roster, title, out):
+    """canvas.csv, to import into the gradebook; False where the roster has no ids of Canvas's.
+
+    title: Canvas's own name of the assignment, with the number in brackets, as its export shows it.
+    """
+    points = {record["learner"]: record["points"] for record in records}
+    rows = [[*learner.canvas, points[learner.id]] for learner in roster if learner.canvas]
+    if rows:
+        possible = ["    Points Possible", "", "", "", "", records[0]["of"]]
+        write_text(out / "canvas.csv", _table([[*CANVAS, title], possible, *rows]))
+    return bool(rows)
 
 
 def page(record):

@@ -2,35 +2,37 @@
 
 The solution is graded first, and nothing else is unless it gets full marks. Each learner's cells
 run in a sandbox; then the functions that the exercise asks for are called there on visible and
-hidden cases, and judged out here. OUT gets grades.csv, feedback/LEARNER.md and .html, and
-gradescope/LEARNER/results.json. Killed at any point, the same command goes on where it stopped.
+hidden cases, and judged out here. OUT gets grades.csv, canvas.csv (where the roster has Canvas's
+ids), changes.csv, feedback/LEARNER.md and .html, and gradescope/LEARNER/results.json. Killed at any
+point, the same command goes on where it stopped; after a judge or a key was mended it grades again
+and says whose marks changed (make regrade).
 """
 
 import argparse
+import fcntl
 import hashlib
 import json
 import queue
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
-from minivit import checks
-from minivit.checks import explain, judge
-from minivit.checks.calls import Problem, Result
+import minivit
 from minivit.runtime import cpu_cores
 from minivit.storage import write_text
 from teaching import feedback
 from teaching.exercises import SOLUTIONS
 from teaching.keys import KEYS
-from teaching.sandbox.box import LIMITS, Sandbox, SandboxEnded, require
-from teaching.submissions import read, read_folder
-from teaching.term import TERM_FILE, hidden_cases, read_secret
+from teaching.roster import read_due, read_roster
+from teaching.sandbox.box import LIMITS, Sandbox, require
+from teaching.session import grade_one
+from teaching.submissions import NOTHING, read, read_folder
+from teaching.term import TERM_FILE, read_secret
 
-NOT_RUN = Result(problem=Problem("stopped", "not run, something before it did not come back"))
 
-
-class NotReady(Exception):
-    """Grading can't begin: the solution itself does not get full marks."""
+class NotReady(ValueError):
+    """Grading can't begin: the solution itself does not get full marks, or OUT is in use."""
 
 
 def questions_of(notebook):
@@ -45,19 +47,25 @@ def grade(submissions, keys, secret, out, *, solution, limits=LIMITS, workers=No
 
     Raises NotReady where the solution, a Submission, does not get full marks.
     """
-    out, workers = Path(out), workers or cpu_cores()
+    with _alone_in(Path(out)):
+        return _grade(submissions, keys, secret, Path(out), solution, limits, workers, say)
+
+
+def _grade(submissions, keys, secret, out, solution, limits, workers, say):
+    workers = workers or cpu_cores()
     mark = grader_digest(keys, secret, limits)
     records = {each.learner: _kept(out, each, mark) for each in submissions}
     todo = [each for each in submissions if records[each.learner] is None]
+    before = {each.learner: _points_before(out, each, mark) for each in submissions}
     withheld = sorted({name for key in keys for name in key.withheld})
     if todo:
         with Sandbox(withheld) as box:
-            _require_full_marks(grade_one(box, solution, keys, secret, limits))
+            require_full_marks(grade_one(box, solution, keys, secret, limits))
         say(f"the solution gets full marks; {len(todo)} of {len(submissions)} to be graded")
 
     def finish(box, submission, limits, alone=False):
         record = grade_one(box, submission, keys, secret, limits)
-        record |= {"mark": mark, "alone": alone}
+        record |= {"mark": mark, "alone": alone, "before": before[submission.learner]}
         write_text(_record_path(out, submission), json.dumps(record, indent=1))
         records[submission.learner] = record
 
@@ -69,7 +77,11 @@ def grade(submissions, keys, secret, out, *, solution, limits=LIMITS, workers=No
         with Sandbox(withheld) as box:
             for submission in again:
                 finish(box, submission, slow, alone=True)
-    ordered = [records[each.learner] for each in submissions]
+    # What does not go into a mark is taken from the folder of today.
+    ordered = [
+        records[each.learner] | {"name": each.name, "late": each.late, "note": each.note}
+        for each in submissions
+    ]
     feedback.write_all(ordered, keys, out)
     return ordered
 
@@ -86,7 +98,7 @@ def _in_parallel(submissions, withheld, limits, workers, finish):
         finally:
             boxes.put(box)
 
-    opened = [Sandbox(withheld, number) for number in range(workers)]
+    opened = [Sandbox(withheld) for _ in range(workers)]
     try:
         for box in opened:
             boxes.put(box.__enter__())
@@ -97,105 +109,18 @@ def _in_parallel(submissions, withheld, limits, workers, finish):
             box.__exit__()
 
 
-class Session:
-    """One submission in a sandbox. Whatever it does to the sandbox, calls have a Result."""
-
-    def __init__(self, box, submission, functions, limits):
-        self.box, self.problem = box, submission.problem
-        self.cells, self.names, self.alive = [], (), False
-        if self.problem:
-            return
-        try:
-            self.cells, self.names = box.open(submission.cells, functions, limits)
-            self.alive = True
-        except SandboxEnded as error:
-            self.problem, self.names = str(error), functions
-            box.restart()
-
-    def call(self, function, arguments):
-        if not self.alive:
-            return NOT_RUN
-        try:
-            return self.box.call(function, arguments)
-        except SandboxEnded as error:
-            self.problem, self.alive = str(error), False
-            self.box.restart()
-            return Result(problem=Problem("stopped", str(error)))
-
-    def close(self):
-        if self.alive:
-            try:
-                self.box.close()
-            except SandboxEnded:
-                self.box.restart()
-
-
-def grade_one(box, submission, keys, secret, limits):
-    """The record of one submission: plain data, and nothing out of an answer to a hidden case."""
-    session = Session(box, submission, [key.question.function for key in keys], limits)
-    answers = [_answers(session, key, secret, submission.learner) for key in keys]
-    session.close()
-    results = [each for pairs in answers for _, given in pairs for each in given]
-    kinds = [kind for _, kind, _ in session.cells] + [r.problem.kind for r in results if r.problem]
-    judged = [_judged(*pair) for pair in zip(keys, answers, strict=True)]
-    return {
-        "learner": submission.learner,
-        "file": submission.path.name,
-        "digest": submission.digest,
-        "problem": session.problem,
-        "cells": session.cells,
-        "stopped": "stopped" in kinds or session.problem != submission.problem,
-        "questions": judged,
-        "points": round(sum(each["points"] for each in judged), 2),
-        "of": sum(key.question.points for key in keys),
-    }
-
-
-def _answers(session, key, secret, learner):
-    """[(case, results)] of one question.
-
-    After a call that did not come back no more are made; nor after one to a stub.
-    """
-    function, answers, last = key.question.function, [], None
-    for case in (*key.question.visible, *hidden_cases(key, secret, learner)):
-        results = []
-        for arguments in case.calls:
-            if function not in session.names:
-                result = Result(problem=Problem("missing", ""))
-            else:
-                result = last or session.call(function, arguments)
-                kind = result.problem and result.problem.kind
-                last = {"stopped": NOT_RUN, "unwritten": result}.get(kind)
-            results.append(result)
-        answers.append((case, tuple(results)))
-    return answers
-
-
-def _judged(key, answers):
-    """Points in proportion to the cases that passed, and what is said of each."""
-    question, said = key.question, []
-    for number, (case, results) in enumerate(answers):
-        verdict, visible = judge(question, case, results), number < len(question.visible)
-        said.append(
-            {
-                "title": case.title if visible else "hidden case",
-                "visible": visible,
-                "passed": verdict.passed,
-                # What a learner wrote must not carry a hidden input out: fixed words only.
-                "said": "" if verdict.passed else explain(verdict, numbers=visible),
-            }
-        )
-    passed = sum(each["passed"] for each in said)
-    points = round(question.points * passed / len(said), 2)
-    return {"id": question.id, "points": points, "of": question.points, "cases": said}
-
-
 def grader_digest(keys, secret, limits):
-    """Changes with judges, keys, the sandbox, the secret and the limits: marks are redone then."""
+    """Changes with all that a mark depends on besides the submission: marks are redone then.
+
+    Judges, keys, the sandbox, minivit as learners' code imports it, the secret, the limits.
+    """
     digest = hashlib.sha256(secret + repr((limits, [key.question.id for key in keys])).encode())
-    for folder in (Path(checks.__file__).parent, Path(__file__).parent):
-        for path in sorted(folder.rglob("*.py")):
-            digest.update(path.read_bytes())
+    here, package = Path(__file__).parent, Path(minivit.__file__).parent
+    files = [here / "session.py", here / "term.py"]
+    for folder in (package, here / "keys", here / "sandbox"):
+        files += sorted(folder.rglob("*.py"))
+    for path in files:
+        digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
@@ -213,12 +138,43 @@ def _kept(out, submission, mark):
     return record if same else None
 
 
+def _points_before(out, submission, mark):
+    """{question: points} of this very file under the grader before this one; {} if there is none.
+
+    It goes into the new record, so that a kill in the middle loses no change.
+    """
+    try:
+        record = json.loads(_record_path(out, submission).read_text(encoding="utf-8"))
+        if record["digest"] != submission.digest:
+            return {}
+        if record["mark"] == mark:
+            return record["before"]
+        return {each["id"]: each["points"] for each in record["questions"]}
+    except (OSError, ValueError, KeyError):
+        return {}
+
+
+@contextmanager
+def _alone_in(out):
+    """No second grader in one folder; what a killed one left half-written is removed."""
+    out.mkdir(parents=True, exist_ok=True)
+    with open(out / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise NotReady(f"another grading is running in {out}; wait for its end") from None
+        for path in out.rglob(".*.part"):
+            path.unlink()
+        yield
+
+
 def _unfair(record):
     """Stopped while others ran beside it: it may have been the others' fault."""
     return record["stopped"] and not record["alone"]
 
 
-def _require_full_marks(record):
+def require_full_marks(record):
+    """Raises NotReady, with what is wrong, unless a solution's record has all points."""
     if record["points"] == record["of"]:
         return
     lines = [f"the solution gets {record['points']} of {record['of']} points; nothing was graded"]
@@ -233,29 +189,60 @@ def _require_full_marks(record):
 
 
 def main(arguments=None):
+    options = _parser().parse_args(arguments)
+    try:
+        require()
+        secret = read_secret(TERM_FILE)
+        notebook = exercise(options.exercise)
+        roster = read_roster(options.roster) if options.roster else None
+        due = read_due(options.deadline, options.opened)
+        settings = {"exercise": notebook.stem, "due": due}
+        folder = read_folder(options.submissions, roster, **settings)
+        if options.regrade and not any((options.out / "records").glob("*.json")):
+            raise ValueError(f"{options.out} holds no marks yet: grade first, with `make grade`")
+        keys, solution = questions_of(notebook), read("solution", notebook)
+        settings = {"solution": solution, "workers": options.workers}
+        records = grade(folder, keys, secret, options.out, **settings)
+        title = options.column or notebook.stem
+        if feedback.write_canvas(records, roster or [], title, options.out):
+            print(f"for Canvas: {options.out / 'canvas.csv'}")
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    _report(records, options)
+    return 0
+
+
+def _parser():
     parser = argparse.ArgumentParser(prog="python -m teaching.grade")
     parser.add_argument("submissions", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--exercise", help="a notebook's name in solutions/, if there are several")
+    parser.add_argument("--roster", type=Path, help="CSV: id,name, or Canvas's or Moodle's export")
+    parser.add_argument("--deadline", help="2026-10-05T23:59+02:00; late ones are only marked so")
+    parser.add_argument("--opened", help="begin of a timed session, for time factors")
+    parser.add_argument("--column", help='Canvas\'s name of the assignment: "Exercise 4 (31415)"')
+    parser.add_argument("--regrade", action="store_true", help="list whose marks changed")
     parser.add_argument("--workers", type=int, help="sandboxes side by side (one per core)")
-    options = parser.parse_args(arguments)
-    try:
-        require()
-        secret = read_secret(TERM_FILE)
-        notebook = _exercise(options.exercise)
-        folder = read_folder(options.submissions)
-        keys, solution = questions_of(notebook), read("solution", notebook)
-        settings = {"solution": solution, "workers": options.workers}
-        records = grade(folder, keys, secret, options.out, **settings)
-    except (ValueError, NotReady) as error:
-        print(error, file=sys.stderr)
-        return 1
+    return parser
+
+
+def _report(records, options):
     print(f"{len(records)} graded: {options.out / 'grades.csv'}")
-    return 0
+    looks = [each for each in records if each["note"] or each["stopped"] or each["problem"]]
+    looks = [each for each in looks if each["problem"] != NOTHING]
+    if looks:
+        print(f"{len(looks)} need a look (column note): {', '.join(r['learner'] for r in looks)}")
+    changed = feedback.changes(records)
+    if options.regrade or changed:
+        print(f"{len(changed)} marks differ from the grading before, see changes.csv")
+        for learner, question, old, new in changed if options.regrade else ():
+            print(f"  {learner}: {question} {old:g} → {new:g}")
 
 
-def _exercise(name):
-    notebooks = {path.stem: path for path in sorted(SOLUTIONS.glob("*.ipynb"))}
+def exercise(name, folder=SOLUTIONS):
+    """The solved notebook of that name; None: the only one. ValueError for any other."""
+    notebooks = {path.stem: path for path in sorted(folder.glob("*.ipynb"))}
     if name is None and len(notebooks) == 1:
         return next(iter(notebooks.values()))
     if name not in notebooks:

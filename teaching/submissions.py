@@ -2,54 +2,224 @@
 
 import hashlib
 import os
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import nbformat
 
+from teaching.roster import Learner
+
 MOST_BYTES = 10_000_000
 MOST_CELLS = 500
+NOTHING = "nothing was handed in"
+
+# Names that platforms give to what they hand out; `user` is their own number or login.
+PLATFORMS = tuple(
+    map(
+        re.compile,
+        (
+            # Moodle: "Jane Doe_31415_assignsubmission_file_", a folder, or the start of a file name
+            r"(?P<name>.+?)_(?P<user>\d+)_assignsubmission_file_.*",
+            # Canvas: "doejane_LATE_314_15926_homework-1", 314 the user, 1 the second attempt
+            r"(?P<name>.+?)_(?P<late>LATE_)?(?P<user>\d+)_\d+_.*?(-(?P<attempt>\d+))?",
+            # nbgrader's inbound folder: "jane+04+2026-10-05 21:14:03.123456 UTC+x7"
+            r"(?P<user>[^+]+)\+[^+]+\+(?P<time>\d{4}-\d\d-\d\d [^+]+)(\+.*)?",
+        ),
+    )
+)
 
 
 @dataclass(frozen=True)
 class Submission:
-    """One learner's notebook. problem: why there are no cells to run, in words, or empty."""
+    """One learner's notebook. problem: why there are no cells to run, in words, or empty.
+
+    name, late, note: for the instructor's table; nobody's mark depends on them.
+    """
 
     learner: str
     path: Path
     digest: str
     cells: tuple[str, ...]
     problem: str = ""
+    name: str = ""
+    late: str = ""
+    note: str = ""
 
 
-def read_folder(folder):
-    """Submissions in the order of their learners: LEARNER.ipynb, or one notebook in LEARNER/.
+@dataclass(frozen=True)
+class Found:
+    """A notebook, or a folder that should hold one, and what its name says."""
 
-    A folder without a notebook is a submission with a problem. Raises ValueError for a folder that
-    is missing or empty, and where two submissions are one learner's.
+    path: Path
+    user: str
+    name: str = ""
+    late: bool = False
+    attempt: int = 0
+    time: datetime | None = None
+
+
+def read_folder(folder, roster=None, *, exercise="", due=None):
+    """Submissions: in the roster's order, where there is one, then those that are in no roster.
+
+    Takes LEARNER.ipynb, a notebook in LEARNER/ or LEARNER/ASSIGNMENT/, and names as Canvas, Moodle
+    and nbgrader write them. Who handed in nothing has a submission with a problem; of several
+    notebooks the latest counts. Raises ValueError for a folder that is missing or empty.
     """
-    folder = Path(folder)
+    found = _scan(Path(folder), exercise)
+    people, theirs = list(roster or []), {}
+    known = _names(people)
+    for each in found:
+        learner = known.get(each.user.casefold()) or known.get(_letters(each.name))
+        if learner is None:
+            learner = Learner(each.user, each.name)
+            learner = known.setdefault(each.user.casefold(), learner)
+        theirs.setdefault(learner.id, []).append(each)
+        if learner not in people:
+            people.append(learner)
+    strangers = {learner.id for learner in people[len(roster or []) :]} if roster else set()
+    return [
+        _submission(learner, theirs.get(learner.id, []), due, learner.id in strangers)
+        for learner in people
+    ]
+
+
+def _names(people):
+    """{alias, or name in letters alone: Learner}; a name that two share stands for neither."""
+    known, names = {}, {}
+    for learner in people:
+        known |= {alias.casefold(): learner for alias in learner.aliases}
+        last, comma, first = learner.name.partition(",")
+        words = learner.name.split()
+        orders = {learner.name, " ".join(words[-1:] + words[:-1]), first + last if comma else ""}
+        for name in {_letters(order) for order in orders} - {""}:
+            names.setdefault(name, set()).add(learner.id)
+            known.setdefault(name, learner)
+    shared = [name for name, ids in names.items() if len(ids) > 1]
+    return {key: value for key, value in known.items() if key not in shared}
+
+
+def _letters(name):
+    return re.sub(r"[\W_]", "", name).casefold()
+
+
+def _scan(folder, exercise):
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder")
-    found = {}
+    found = []
     for entry in sorted(folder.iterdir()):
-        if entry.name.startswith("."):
-            continue
         is_folder = entry.is_dir() and not entry.is_symlink()
-        if not is_folder and entry.suffix != ".ipynb":
+        if entry.name.startswith(".") or not (is_folder or entry.suffix == ".ipynb"):
             continue
-        learner = entry.name if is_folder else entry.stem
-        if learner in found:
-            raise ValueError(f"{learner} has two submissions in {folder}")
-        found[learner] = read(learner, _only_notebook(entry) if is_folder else entry)
+        said = _said(entry.name if is_folder else entry.stem)
+        if not is_folder:
+            found.append(Found(path=entry, **said))
+            continue
+        inside = _notebooks(entry, exercise) or [entry / "no notebook"]
+        times = {path: said.get("time") or _timestamp(path.parent) for path in inside}
+        found += [Found(path=path, **{**said, "time": times[path]}) for path in inside]
     if not found:
         raise ValueError(f"{folder} holds no notebook (LEARNER.ipynb or LEARNER/….ipynb)")
-    return list(found.values())
+    return found
 
 
-def _only_notebook(folder):
-    notebooks = sorted(folder.glob("*.ipynb"))
-    return notebooks[0] if len(notebooks) == 1 else folder / f"{len(notebooks)} notebooks"
+def readable(name):
+    """A name from a disk in characters that can be written: the others as backslashes and codes."""
+    return str(name).encode("utf-8", "backslashreplace").decode()
+
+
+def _said(name):
+    # Files are named after a learner: not too long, and in characters that can be written.
+    name = readable(name)
+    if len(name) > 150:
+        name = f"{name[:50]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    for pattern in PLATFORMS:
+        if match := pattern.fullmatch(name):
+            words = {"name": "", "late": None, "attempt": None, "time": None} | match.groupdict()
+            return {
+                "user": words["user"],
+                "name": words["name"],
+                "late": bool(words["late"]),
+                "attempt": int(words["attempt"] or 0),
+                "time": words["time"] and _read_time(words["time"]),
+            }
+    return {"user": name}
+
+
+def _notebooks(folder, exercise):
+    """Notebooks in a learner's folder, or one below; those named after the exercise go first."""
+    paths = [*folder.glob("*.ipynb"), *folder.glob("*/*.ipynb")]
+    # A linked folder could be one of the instructor's, with the solution in it.
+    paths = [path for path in paths if path.parent == folder or not path.parent.is_symlink()]
+    paths = sorted(path for path in paths if ".ipynb_checkpoints" not in path.parts)
+    named = [path for path in paths if exercise and path.stem == exercise]
+    return named or paths
+
+
+def only_notebook(folder, exercise=""):
+    """(the notebook in a learner's folder, ""), or (None, why none can be taken)."""
+    paths = _notebooks(folder, exercise)
+    if len(paths) == 1:
+        return paths[0], ""
+    return None, f"{len(paths)} notebooks; hand in one" if paths else NOTHING
+
+
+def _timestamp(folder):
+    try:
+        return _read_time((folder / "timestamp.txt").read_text(encoding="utf-8")[:100])
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _read_time(text):
+    """nbgrader's time, in UTC unless it has an offset; None for what can't be read."""
+    try:
+        time = datetime.fromisoformat(re.sub(r" ?(UTC|GMT)$", "+00:00", text.strip()))
+    except ValueError:
+        return None
+    return time.astimezone(UTC) if time.tzinfo else None
+
+
+def _submission(learner, found, due, stranger):
+    taken, note = _latest(found)
+    if taken is None:
+        digest = hashlib.sha256(b"").hexdigest()
+        problem = note or NOTHING
+        submission = Submission(learner.id, Path(""), digest, (), problem)
+        notes = []
+    else:
+        submission, notes = read(learner.id, taken.path), [note]
+    notes += ["not in the roster"] if stranger else []
+    late = _late(learner, taken, due) if taken else ""
+    note = "; ".join(filter(None, notes))
+    return replace(submission, name=learner.name, late=late, note=note)
+
+
+def _latest(found):
+    """(the Found that counts, a note for the instructor); (None, why) where none can be told."""
+    if len(found) < 2:
+        return (found[0] if found else None), ""
+    digests = {read("", each.path).digest for each in found}
+    order = {(each.time, each.attempt) for each in found}
+    names = ", ".join(readable(Path(*each.path.parts[-2:])) for each in found)
+    if len(digests) == 1:
+        return found[0], ""
+    if len(order) < len(found) or len({each.time is None for each in found}) > 1:
+        return None, f"{len(found)} notebooks, and it can't be told which counts: {names}"
+    taken = max(found, key=lambda each: (each.time or datetime.min, each.attempt))
+    return taken, f"the latest of {len(found)} notebooks: {readable(taken.path.name)}"
+
+
+def _late(learner, found, due):
+    """How late, in words; nothing is taken off here."""
+    if due and found.time:
+        hours = (found.time - due.for_(learner)).total_seconds() / 3600
+        return f"{hours:.1f} h" if hours > 0 else ""
+    if not found.late:
+        return ""
+    has = f", extension {learner.extension_hours:g} h" if learner.extension_hours else ""
+    return f"LATE in Canvas{has}"
 
 
 def read(learner, path):
@@ -64,7 +234,7 @@ def read(learner, path):
         with os.fdopen(descriptor, "rb") as file:
             data = file.read(MOST_BYTES + 1)
     except OSError:
-        return refused("there is no notebook, or not exactly one, that can be read")
+        return refused("there is no notebook that can be read")
     if len(data) > MOST_BYTES:
         return refused(f"the notebook is larger than {MOST_BYTES // 10**6} MB", data)
     try:

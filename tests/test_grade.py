@@ -1,6 +1,7 @@
 """Grading a class, without a sandbox: marks, records, going on after a kill, feedback."""
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -32,7 +33,7 @@ class InProcess:
 
     opened, restarts = [], 0
 
-    def __init__(self, withheld, number=0):
+    def __init__(self, withheld):
         pass
 
     def __enter__(self):
@@ -74,7 +75,8 @@ def in_process(monkeypatch):
 
 
 def submission(learner, *cells, problem=""):
-    return Submission(learner, Path(f"{learner}.ipynb"), str(hash(cells)), cells, problem)
+    digest = hashlib.sha256(repr(cells).encode()).hexdigest()
+    return Submission(learner, Path(f"{learner}.ipynb"), digest, cells, problem)
 
 
 def run(submissions, out, **changes):
@@ -190,14 +192,10 @@ def test_folder_of_files_and_of_folders(tmp_path):
     assert ann.cells == bob.cells and ann.digest == bob.digest and "no notebook" in cyd.problem
 
 
-def test_folder_is_refused_where_it_is_unclear_whose_a_file_is(tmp_path):
+def test_folder_without_notebooks_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no such folder"):
         read_folder(tmp_path / "none")
     with pytest.raises(ValueError, match="holds no notebook"):
-        read_folder(tmp_path)
-    (tmp_path / "ann.ipynb").write_text("{}")
-    (tmp_path / "ann").mkdir()
-    with pytest.raises(ValueError, match="two submissions"):
         read_folder(tmp_path)
 
 

@@ -10,11 +10,12 @@ second-best way that starts by itself.
 
 import ast
 import os
+import secrets
 import shutil
-import struct
 import subprocess
 import sys
 import tempfile
+from json import dumps
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,9 +23,11 @@ import minivit
 from minivit.checks import calls
 from minivit.checks.calls import Problem, Result, pack, unpack
 from teaching.sandbox import seccomp
+from teaching.sandbox.frames import Pipe
 
 HERE = Path(__file__).resolve().parent
 SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/sbin", "/etc/ld.so.cache", "/etc/alternatives")
+INSIDE = ("zygote", "inside", "frames", "processes")  # what is copied in, beside `calls`
 FIRST_USER = 61_000  # started by root, each sandbox runs as a user of its own
 
 
@@ -92,18 +95,22 @@ def _without_body(source, function):
 
 
 class Sandbox:
-    """One bubblewrap with its zygote; takes one learner after the other. Close it after use."""
+    """One bubblewrap with its zygote; takes one learner after the other. Close it after use.
 
-    def __init__(self, withheld, number=0):
-        self.withheld, self.number, self.process = tuple(withheld), number, None
+    container: no bubblewrap, but a second user inside a container of one learner (`container`).
+    """
+
+    def __init__(self, withheld, *, container=False):
+        self.withheld, self.container, self.process = tuple(withheld), container, None
 
     def __enter__(self):
         self.folder = tempfile.TemporaryDirectory(prefix="minivit-grade-")
         inside = Path(self.folder.name)
         inside.chmod(0o755)
         learner_package(inside / "lib", self.withheld)
-        for source in (HERE / "zygote.py", calls.__file__):
+        for source in (*(HERE / f"{name}.py" for name in INSIDE), calls.__file__):
             shutil.copy(source, inside)
+        (inside / "filter").write_bytes(seccomp.program(families=(seccomp.AF_UNIX,)))
         self._start()
         return self
 
@@ -112,19 +119,24 @@ class Sandbox:
         self.folder.cleanup()
 
     def _start(self):
+        user = free_user()
         filter_read, filter_write = os.pipe()
         os.write(filter_write, seccomp.program())
         os.close(filter_write)
-        user = FIRST_USER + self.number
-        command = command_line(self.folder.name, filter_read, user)
+        settings = {"stdin": -1, "stdout": -1, "stderr": -1, "bufsize": 0}
+        if self.container:
+            zygote = [sys.executable, "-B", "-s", f"{self.folder.name}/zygote.py", str(user)]
+            command = [*zygote, "container"]
+            settings |= {"env": environment(self.folder.name), "cwd": self.folder.name}
+        else:
+            command = command_line(self.folder.name, filter_read, user)
         try:
-            self.process = subprocess.Popen(
-                command, stdin=-1, stdout=-1, stderr=-1, pass_fds=[filter_read], bufsize=0
-            )
+            self.process = subprocess.Popen(command, pass_fds=[filter_read], **settings)
         finally:
             os.close(filter_read)
-        if self._receive() != {"ready": True}:
-            raise SandboxEnded("the sandbox did not start")
+        streams = self.process.stdout.fileno(), self.process.stdin.fileno()
+        self.pipe = Pipe(*streams, 2 * calls.MOST_BYTES)
+        self._receive(b"!")
 
     def _stop(self):
         if self.process:
@@ -139,46 +151,75 @@ class Sandbox:
 
     def open(self, cells, functions, limits):
         """Runs a submission's cells. Returns ([(number, kind, text)], names that are there)."""
-        request = {"cells": cells, "functions": functions, "limits": limits._asdict()}
-        told = self._ask(request)
-        problems = [each for each in told["cells"] if _is_problem(each)]
-        return problems, [name for name in functions if name in told["names"]]
+        self._send(b"o", dumps({"limits": limits._asdict()}).encode())
+        self._send(b"p", pack({"cells": cells, "functions": functions}))
+        stopped, told = _unpacked(self._receive(b"p")[1]), self._receive(b"d")[1]
+        told = _unpacked(told) if told else {}
+        raised = told.get("problems") if isinstance(told, dict) else ()
+        names = told.get("names") if isinstance(told, dict) else ()
+        problems = [*stopped, *(each for each in _items(raised) if _is_problem(each))]
+        return problems, [name for name in functions if name in _items(names)]
 
     def call(self, function, arguments) -> Result:
         """One call in the opened submission."""
-        result = self._ask({"function": function, "arguments": arguments})["result"]
-        return result if isinstance(result, Result) else Result(problem=Problem("stopped", ""))
+        self._send(b"c", pack({"function": function, "arguments": arguments}))
+        letter, data = self._receive(b"r", b"s")
+        if letter == b"s":
+            return Result(problem=Problem("stopped", data.decode()))
+        told = _unpacked(data)
+        result = told.get("result") if isinstance(told, dict) else None
+        unreadable = Result(problem=Problem("stopped", "what came back can't be read"))
+        return result if isinstance(result, Result) else unreadable
 
     def close(self):
         """Ends the submission; a sandbox that is not clean afterwards is started anew."""
-        if not self._ask({"end": True})["clean"]:
+        self._send(b"e")
+        if self._receive(b"y", b"n")[0] == b"n":
             self.restart()
 
-    def _ask(self, request):
-        data = pack(request)
+    def _send(self, letter, data=b""):
         try:
-            self.process.stdin.write(struct.pack("<I", len(data)) + data)
-            return self._receive()
-        except (OSError, ValueError) as error:
+            self.pipe.send(letter, data)
+        except OSError as error:
             raise SandboxEnded("it ended the sandbox") from error
 
-    def _receive(self):
-        (length,) = struct.unpack("<I", self._exactly(4))
-        return unpack(self._exactly(min(length, 2 * calls.MOST_BYTES)))
-
-    def _exactly(self, count):
-        data = b""
-        while len(data) < count:
-            part = self.process.stdout.read(count - len(data))
-            if not part:
-                raise SandboxEnded(f"it ended the sandbox{self._last_words()}")
-            data += part
-        return data
+    def _receive(self, *letters):
+        frame = self.pipe.receive()
+        if frame is None or frame[0] not in letters:
+            raise SandboxEnded(f"it ended the sandbox{self._last_words()}")
+        return frame
 
     def _last_words(self):
         self.process.kill()
         words = self.process.communicate()[1].decode(errors="replace").strip()
         return f" ({words[-300:]})" if words else ""
+
+
+def _unpacked(data):
+    """What a learner's process sent; None where it is not one of our frames."""
+    try:
+        return unpack(bytes(data))
+    except ValueError:
+        return None
+
+
+def _items(value):
+    return value if isinstance(value, tuple) else ()
+
+
+def free_user():
+    """A user id that no other sandbox has: processes of one user share the limit on their number.
+
+    So a fork bomb in one sandbox must not have the same user as its neighbour, in this grader or in
+    another one on this machine. Drawn at random: nobody has to keep a list.
+    """
+    first, _, count = map(int, Path("/proc/self/uid_map").read_text().split()[-3:])
+    last = first + count - 1
+    if last >= 2**31:
+        return 2**30 + secrets.randbelow(2**30)
+    if last < FIRST_USER:
+        raise ValueError(f"user ids up to {last} exist in this container; {FIRST_USER} is needed")
+    return FIRST_USER + secrets.randbelow(last - FIRST_USER + 1)
 
 
 def _is_problem(each):
@@ -217,22 +258,27 @@ def command_line(folder, seccomp_fd, user):
     mounts += ["--ro-bind", folder, "/grader", "--proc", "/proc", "--dev", "/dev"]
     mounts += [*small, "16000000", "--tmpfs", "/dev/shm"]
     mounts += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp"]
-    settings = {
+    settings = ["--clearenv"]
+    for name, value in environment("/grader").items():
+        settings += ["--setenv", name, value]
+    python = [sys.executable, "-B", "-s", "/grader/zygote.py", str(user), "namespaces"]
+    isolation = [*_namespaces(), "--new-session", "--as-pid-1", "--seccomp", str(seccomp_fd)]
+    return ["bwrap", *isolation, *mounts, *settings, *python]
+
+
+def environment(folder):
+    """All that a learner's code finds in its environment."""
+    return {
         "PATH": "/usr/bin:/bin",
         "HOME": "/tmp",
         "LANG": "C.UTF-8",
-        "PYTHONPATH": "/grader/lib",
+        "PYTHONPATH": f"{folder}/lib",
+        "PYTHONHASHSEED": "0",  # the order of sets is part of an answer now and then
         "OMP_NUM_THREADS": "1",
         "MPLBACKEND": "Agg",
         "MINIVIT_CACHE": "/tmp/cache",
         "IPYTHONDIR": "/tmp/ipython",
     }
-    environment = ["--clearenv"]
-    for name, value in settings.items():
-        environment += ["--setenv", name, value]
-    python = [sys.executable, "-B", "-s", "/grader/zygote.py", str(user)]
-    isolation = [*_namespaces(), "--new-session", "--as-pid-1", "--seccomp", str(seccomp_fd)]
-    return ["bwrap", *isolation, *mounts, *environment, *python]
 
 
 def _prefixes():

@@ -46,15 +46,19 @@ ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 NEW_NAMESPACES = (
     0x7E020080  # CLONE_NEWUSER, NEWNS, NEWPID, NEWNET, NEWIPC, NEWUTS, NEWCGROUP, NEWTIME
 )
-FAMILIES = (1, 2, 10)  # AF_UNIX, AF_INET, AF_INET6: inside the empty network namespace
+AF_UNIX, AF_INET, AF_INET6 = 1, 2, 10
+FAMILIES = (AF_UNIX, AF_INET, AF_INET6)  # inside the empty network namespace
 
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _KILL = 0x7FFF0000, 0x80000000
 _NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
 
 
-def program(machine=None) -> bytes:
-    """The filter for this machine's processor. ValueError where its numbers are not known."""
+def program(machine=None, families=FAMILIES) -> bytes:
+    """The filter for this machine's processor. ValueError where its numbers are not known.
+
+    families: of sockets that may be opened; only AF_UNIX where there is a network to be reached.
+    """
     machine = machine or platform.machine()
     if machine not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
@@ -75,11 +79,11 @@ def program(machine=None) -> bytes:
     code += [_jump(_EQUAL, CLONE3[column], no=1), missing]
     flags = [_load(_FIRST_ARGUMENT), _jump(_ANY_BIT, NEW_NAMESPACES, no=1), refuse]
     own = [_load(_FIRST_ARGUMENT), _jump(_EQUAL, 0, yes=1), refuse]
-    families = [_load(_FIRST_ARGUMENT)]
-    for left, family in enumerate(FAMILIES):
-        families.append(_jump(_EQUAL, family, yes=len(FAMILIES) - left))
-    families.append(refuse)
-    for numbers, block in ((CLONE, flags), (PRLIMIT, own), (SOCKET, families)):
+    sockets = [_load(_FIRST_ARGUMENT)]
+    for left, family in enumerate(families):
+        sockets.append(_jump(_EQUAL, family, yes=len(families) - left))
+    sockets.append(refuse)
+    for numbers, block in ((CLONE, flags), (PRLIMIT, own), (SOCKET, sockets)):
         block = [*block, _return(_ALLOW)]
         code += [_jump(_EQUAL, numbers[column], no=len(block)), *block]
     return b"".join([*code, _return(_ALLOW)])

@@ -1,0 +1,102 @@
+"""One submission: its cells run in a sandbox, its functions are called there, judged out here."""
+
+from minivit.checks import explain, judge
+from minivit.checks.calls import Problem, Result
+from teaching.sandbox.box import SandboxEnded
+from teaching.submissions import readable
+from teaching.term import hidden_cases
+
+NOT_RUN = Result(problem=Problem("stopped", "not run, something before it did not come back"))
+
+
+class Session:
+    """One submission in a sandbox. Whatever it does to the sandbox, calls have a Result."""
+
+    def __init__(self, box, submission, functions, limits):
+        self.box, self.problem = box, submission.problem
+        self.cells, self.names, self.alive = [], (), False
+        if self.problem:
+            return
+        try:
+            self.cells, self.names = box.open(submission.cells, functions, limits)
+            self.alive = True
+        except SandboxEnded as error:
+            self.problem, self.names = str(error), functions
+            box.restart()
+
+    def call(self, function, arguments):
+        if not self.alive:
+            return NOT_RUN
+        try:
+            return self.box.call(function, arguments)
+        except SandboxEnded as error:
+            self.problem, self.alive = str(error), False
+            self.box.restart()
+            return Result(problem=Problem("stopped", str(error)))
+
+    def close(self):
+        if self.alive:
+            try:
+                self.box.close()
+            except SandboxEnded:
+                self.box.restart()
+
+
+def grade_one(box, submission, keys, secret, limits):
+    """The record of one submission: plain data, and nothing out of an answer to a hidden case."""
+    session = Session(box, submission, [key.question.function for key in keys], limits)
+    answers = [_answers(session, key, secret, submission.learner) for key in keys]
+    session.close()
+    results = [each for pairs in answers for _, given in pairs for each in given]
+    kinds = [kind for _, kind, _ in session.cells] + [r.problem.kind for r in results if r.problem]
+    judged = [_judged(*pair) for pair in zip(keys, answers, strict=True)]
+    return {
+        "learner": submission.learner,
+        "file": readable(submission.path.name),
+        "digest": submission.digest,
+        "problem": session.problem,
+        "cells": session.cells,
+        "stopped": "stopped" in kinds or session.problem != submission.problem,
+        "questions": judged,
+        "points": round(sum(each["points"] for each in judged), 2),
+        "of": sum(key.question.points for key in keys),
+    }
+
+
+def _answers(session, key, secret, learner):
+    """[(case, results)] of one question.
+
+    After a call that did not come back no more are made; nor after one to a stub.
+    """
+    function, answers, last = key.question.function, [], None
+    for case in (*key.question.visible, *hidden_cases(key, secret, learner)):
+        results = []
+        for arguments in case.calls:
+            if function not in session.names:
+                result = Result(problem=Problem("missing", ""))
+            else:
+                result = last or session.call(function, arguments)
+                kind = result.problem and result.problem.kind
+                last = {"stopped": NOT_RUN, "unwritten": result}.get(kind)
+            results.append(result)
+        answers.append((case, tuple(results)))
+    return answers
+
+
+def _judged(key, answers):
+    """Points in proportion to the cases that passed, and what is said of each."""
+    question, said = key.question, []
+    for number, (case, results) in enumerate(answers):
+        verdict, visible = judge(question, case, results), number < len(question.visible)
+        said.append(
+            {
+                "title": case.title if visible else "hidden case",
+                "visible": visible,
+                "passed": verdict.passed,
+                # What a learner wrote must not carry a hidden input out: fixed words only.
+                "said": "" if verdict.passed else explain(verdict, numbers=visible),
+            }
+        )
+    passed = sum(each["passed"] for each in said)
+    points = round(question.points * passed / len(said), 2)
+    return {"id": question.id, "points": points, "of": question.points, "cases": said}
