@@ -9,7 +9,10 @@ from minivit.checks.questions import (
     other_layout,
     patch_matrix,
     qk_head,
+    sick_layer,
     turned_basis,
+    wave_gain,
+    window_mass,
 )
 
 _MODULES = (
@@ -21,6 +24,9 @@ _MODULES = (
     fold_norm,
     turned_basis,
     cosine_ceiling,
+    window_mass,
+    wave_gain,
+    sick_layer,
     qk_head,
 )
 QUESTIONS = {module.QUESTION.id: module.QUESTION for module in _MODULES}
