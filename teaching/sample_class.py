@@ -15,14 +15,14 @@ from teaching.exercises import EXERCISES, SOLUTIONS
 
 LOOPS = (
     "while True:\n    pass",
-    "def diagonal_z(products, offset):\n    while True:\n        pass",
+    "def logit_form(weight, bias, heads):\n    while True:\n        pass",
 )
 CRASHES = ("raise RuntimeError('not mine')", "import os\n\nos._exit(1)")
 SLIPS = (
     "",
-    "def diagonal_z(products, offset):\n    return products.diagonal(offset, 1, 2).mean(1)",
+    "def patch_matrix(kernel):\n    return kernel.flatten(1).T",
     "def products(qkv, out, heads):\n    return qkv, out",
-    "def write_qk_head_(qkv, head, heads, alpha, beta, generator):\n    qkv.data.zero_()",
+    "def read_from(x, y, W_Q, W_K, W_V, W_O, allowed):\n    allowed.zero_()\n    return x",
 )
 
 
@@ -42,7 +42,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m teaching.sample_class")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--learners", type=int, default=200)
-    parser.add_argument("--exercise", default="04_building_the_initializer")
+    parser.add_argument("--exercise", default="01_patches_attention_and_forms")
     options = parser.parse_args(arguments)
     for number in range(options.learners):
         text = nbformat.writes(sample(number, f"{options.exercise}.ipynb"))

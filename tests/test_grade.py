@@ -15,12 +15,13 @@ from minivit.checks.calls import call
 from teaching import grade as grading
 from teaching.exercises import EXERCISES, SOLUTIONS
 from teaching.grade import NotReady, grade, questions_of
+from teaching.keys import KEYS as ALL_KEYS
 from teaching.sandbox import box as boxes
 from teaching.sandbox import seccomp
 from teaching.sandbox.box import LIMITS, SandboxEnded, learner_package
 from teaching.submissions import MOST_BYTES, Submission, read, read_folder
 
-NOTEBOOK = SOLUTIONS / "04_building_the_initializer.ipynb"
+NOTEBOOK = SOLUTIONS / "01_patches_attention_and_forms.ipynb"  # 3, 5, 4 and 4 points
 KEYS = questions_of(NOTEBOOK)
 SOLUTION = read("solution", NOTEBOOK)
 SECRET = b"s" * 32
@@ -85,38 +86,42 @@ def run(submissions, out, **changes):
 
 
 ANSWERS = SOLUTION.cells
-ONE_WRONG = (*ANSWERS, "def diagonal_z(products, offset):\n    return products.mean((1, 2))")
+ZEROS = (
+    "def logit_form(weight, bias, heads):\n    return torch.zeros(heads, *2 * [len(bias) // 3 + 1])"
+)
+ONE_WRONG = (*ANSWERS, ZEROS)
 
 
 def test_marks(tmp_path):
     class_ = [
         submission("ann", *ANSWERS),
         submission("bob", *ONE_WRONG),
-        submission("cyd", "x = <b>", "diagonal_z = 3"),
+        submission("cyd", "x = <b>", "logit_form = 3"),
         submission("dan", problem="the file is not a notebook"),
         submission("eve", END),
     ]
     records = run(class_, tmp_path)
-    assert [record["points"] for record in records] == [13, 10, 0, 0, 0]
+    assert [record["points"] for record in records] == [16, 12, 0, 0, 0]
     assert InProcess.restarts == 2  # eve's, and again when she runs alone
     rows = list(csv.DictReader(io.StringIO((tmp_path / "grades.csv").read_text("utf-8"))))
-    assert [float(row["points"]) for row in rows] == [13, 10, 0, 0, 0]
-    assert float(rows[1]["diagonal-z"]) == 0 and "not a notebook" in rows[3]["note"]
+    assert [float(row["points"]) for row in rows] == [16, 12, 0, 0, 0]
+    assert float(rows[1]["logit-form"]) == 0 and "not a notebook" in rows[3]["note"]
     assert "ended the sandbox" in rows[4]["note"]
     results = json.loads((tmp_path / "gradescope/bob/results.json").read_text("utf-8"))
-    assert results["score"] == 10 and [t["max_score"] for t in results["tests"]] == [4, 3, 6]
+    assert results["score"] == 12
+    assert [test["max_score"] for test in results["tests"]] == [3, 5, 4, 4]
 
 
 def test_feedback_says_what_is_wrong_and_is_only_text(tmp_path):
     run([submission("bob", "raise ValueError('<script>x</script>')", *ONE_WRONG)], tmp_path)
     page = (tmp_path / "feedback/bob.md").read_text("utf-8")
-    assert "10 of 13 points" in page and "head 0" in page and "hidden case: did not pass" in page
+    assert "12 of 16 points" in page and "head 0" in page and "hidden case: did not pass" in page
     html = (tmp_path / "feedback/bob.html").read_text("utf-8")
     assert "&lt;script&gt;" in html and "<script>" not in html and "src=" not in html
 
 
 def test_grading_stops_unless_the_solution_gets_full_marks(tmp_path):
-    with pytest.raises(NotReady, match="of 13 points; nothing was graded"):
+    with pytest.raises(NotReady, match="of 16 points; nothing was graded"):
         run([submission("ann", *ANSWERS)], tmp_path, solution=submission("solution", *ONE_WRONG))
     assert not (tmp_path / "grades.csv").exists()
 
@@ -137,7 +142,7 @@ def test_it_goes_on_after_a_kill(tmp_path, monkeypatch):
     first = {path.name: path.read_bytes() for path in (tmp_path / "records").iterdir()}
     assert set(first) == {"ann.json", "bob.json"}
     monkeypatch.setattr(InProcess, "open", real)
-    assert [record["points"] for record in run(class_, tmp_path)] == [13, 13, 13]
+    assert [record["points"] for record in run(class_, tmp_path)] == [16, 16, 16]
     assert len(InProcess.opened) == 3 + 2  # before the kill, then the solution and cyd
     assert all((tmp_path / "records" / name).read_bytes() == data for name, data in first.items())
 
@@ -158,14 +163,14 @@ def test_what_was_stopped_runs_again_alone_with_more_time(tmp_path):
     records = run([submission("ann", SLOW, *ANSWERS), submission("bob", *ANSWERS)], tmp_path)
     limits = [given for cells, given in InProcess.opened if SLOW in cells]
     assert len(limits) == 2 and limits[1].wall > limits[0].wall
-    assert records[0]["alone"] and records[0]["points"] == 13
+    assert records[0]["alone"] and records[0]["points"] == 16
 
 
 def test_hidden_cases_are_the_learners_own(tmp_path, monkeypatch):
     sent = {}
 
     def kept(self, function, arguments):
-        sent.setdefault(InProcess.learner, []).append(float(arguments["qkv"][0, 0]))
+        sent.setdefault(InProcess.learner, []).append(float(arguments["kernel"].flat[0]))
         return call(self.space[function], arguments)
 
     monkeypatch.setattr(InProcess, "call", kept)
@@ -230,7 +235,7 @@ def test_changed_cells_and_points_change_nothing(tmp_path):
         cell.source = cell.source.split("\n\n\ncheck(")[0]
     path = tmp_path / "eve.ipynb"
     path.write_text(nbformat.writes(notebook))
-    assert run([read("eve", path)], tmp_path / "out")[0]["points"] == 13
+    assert run([read("eve", path)], tmp_path / "out")[0]["points"] == 16
 
 
 def test_what_is_handed_out_gets_nothing(tmp_path):
@@ -242,7 +247,7 @@ def test_what_is_handed_out_gets_nothing(tmp_path):
 
 
 def test_package_for_grading_lacks_what_is_asked_for(tmp_path):
-    package = learner_package(tmp_path, [name for key in KEYS for name in key.withheld])
+    package = learner_package(tmp_path, ALL_KEYS["qk-head"].withheld)
     text = (package / "init.py").read_text("utf-8")
     assert "linalg.svd" not in text and "def mimetic_" in text
     assert not (package / "checks" / "questions").exists()

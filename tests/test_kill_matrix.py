@@ -31,7 +31,7 @@ def test_kill_matrix_over_a_hundred_variants(id):
 @pytest.mark.parametrize("id", KEYS)
 def test_a_key_has_enough_of_each(id):
     key = KEYS[id]
-    assert len(key.mutants) >= 4 and len(key.alternatives) >= 2 and key.withheld
+    assert len(key.mutants) >= 4 and len(key.alternatives) >= 2
     named = {diagnosis.id for diagnosis in key.question.diagnoses}
     assert named <= {mutant.expects for mutant in key.mutants}, "a message that nothing tests"
 

@@ -5,11 +5,11 @@ what was tested, how far off the answer is, which known mistake it behaves like,
 helps. Grading runs hidden cases beside them, with the same judge, elsewhere. Offline, and quick.
 """
 
-from minivit.checks.calls import call
+from minivit.checks.calls import call, live
 from minivit.checks.question import Question, Verdict, judge
 from minivit.checks.questions import QUESTIONS
 
-__all__ = ["QUESTIONS", "Question", "Verdict", "check", "run_case", "verdicts"]
+__all__ = ["QUESTIONS", "Question", "Verdict", "check", "examples", "run_case", "verdicts"]
 
 
 def check(id, function):
@@ -25,10 +25,25 @@ def check(id, function):
         _draw(question, failed)
 
 
-def _question(id, function):
+def examples(id):
+    """Title → arguments of each visible case of a question (of its first call), to look at.
+
+    Raises ValueError for an id that is not a question.
+    """
+    return {
+        case.title: {name: live(value) for name, value in case.calls[0].items()}
+        for case in _known(id).visible
+    }
+
+
+def _known(id):
     if id not in QUESTIONS:
         raise ValueError(f"{id!r} is not a question; the questions are {', '.join(QUESTIONS)}")
-    question = QUESTIONS[id]
+    return QUESTIONS[id]
+
+
+def _question(id, function):
+    question = _known(id)
     if not callable(function):
         raise ValueError(
             f"check takes the function itself, as in check({id!r}, {question.function}); "

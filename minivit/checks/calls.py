@@ -19,7 +19,7 @@ import torch
 MOST_BYTES = 16_000_000  # of one frame
 MOST_NUMBERS = 1_500_000  # in one answer
 DTYPES = ("float32", "float64", "bfloat16", "float16", "int64", "int32", "int16", "int8", "uint8")
-DTYPES = (*DTYPES, "bool")
+DTYPES = (*DTYPES, "bool", "complex64", "complex128")  # the last two: no judge takes them
 DEVICES = ("cpu", "cuda", "mps")
 
 
@@ -71,7 +71,7 @@ class Result:
 
 def call(function, arguments) -> Result:
     """Calls `function` with a case's arguments by keyword; what it raises is in the Result."""
-    given = {name: _live(value) for name, value in arguments.items()}
+    given = {name: live(value) for name, value in arguments.items()}
     states = {name: g.get_state() for name, g in given.items() if isinstance(g, torch.Generator)}
     before = torch.get_rng_state()
     try:
@@ -97,7 +97,8 @@ def call(function, arguments) -> Result:
         return Result(problem=_problem(error))
 
 
-def _live(value):
+def live(value):
+    """The value that a learner's function gets: tensors for arrays, generators for seeds."""
     if isinstance(value, Seed):
         return torch.Generator().manual_seed(value.value)
     if isinstance(value, Weight):
@@ -113,7 +114,7 @@ def _plain(answer):
     if answer is None:
         return ()
     items = list(answer) if isinstance(answer, tuple | list) else [answer]
-    if all(isinstance(each, torch.Tensor | np.ndarray | int | float) for each in items):
+    if all(isinstance(each, torch.Tensor | np.ndarray | np.number | int | float) for each in items):
         return tuple(_array(each) for each in items)
     return None
 
@@ -123,6 +124,7 @@ def _array(item):
     if tensor.numel() > MOST_NUMBERS:
         raise ValueError(f"{tensor.numel():,} numbers came back; at most {MOST_NUMBERS:,} may")
     dtype, device = str(tensor.dtype).removeprefix("torch."), tensor.device.type
+    tensor = tensor.real if tensor.is_complex() else tensor
     return Array(tensor.cpu().to(torch.float64).numpy().copy(), dtype, device)
 
 

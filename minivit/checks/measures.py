@@ -1,6 +1,4 @@
-"""What judges measure: numbers of an answer beside what theory or the layer itself gives."""
-
-from functools import lru_cache
+"""What every judge asks first: did the right arrays come back, are they near, what else changed."""
 
 import numpy as np
 
@@ -15,12 +13,12 @@ def returned(results, count, shapes, names):
             return Finding("nothing", "it returned nothing; is there a return?")
         wanted = f"{count} tensors" if count > 1 else "a tensor"
         if arrays is None or len(arrays) != count:
-            got = result.what if arrays is None else f"{len(arrays)} of them"
+            got = result.what if arrays is None else f"{len(arrays)} tensors or numbers"
             return Finding("kind", f"it returned {got}; expected {wanted}: {', '.join(names)}")
         for array, shape, name in zip(arrays, shapes, names, strict=True):
             if array.values.shape != shape:
                 return Finding("shape", f"{name} has shape {array.values.shape}; expected {shape}")
-            if not array.dtype.startswith("float"):
+            if not array.dtype.startswith("float") and shape:  # a number may be a whole one
                 return Finding("dtype", f"{name} is {array.dtype}; expected float32 or float64")
             if not np.isfinite(array.values).all():
                 bad = int((~np.isfinite(array.values)).sum())
@@ -28,61 +26,18 @@ def returned(results, count, shapes, names):
     return None
 
 
-def close(mine, target, tolerance):
-    """Whether two arrays of one shape agree, relative to the target's largest entry."""
+def untouched(arguments, result):
+    """A Finding where a tensor that was given is no longer what it was."""
+    for name, after in result.arguments.items():
+        before = getattr(arguments[name], "values", arguments[name])
+        if not close(after.values, before, 1e-6):
+            return Finding("untouched", f"{name} was changed by the call")
+    return None
+
+
+def close(mine, target, tolerance, floor=1e-12):
+    """Whether two arrays of one shape agree, relative to the target's largest entry or `floor`."""
     return mine.shape == target.shape and bool(
-        np.abs(mine - target).max() <= tolerance * max(np.abs(target).max(), 1e-12)
+        np.abs(mine - target).max(initial=0)
+        <= tolerance * max(np.abs(target).max(initial=0), floor)
     )
-
-
-def off_diagonal(matrix):
-    """The entries off the diagonal, one after the other."""
-    return matrix[~np.eye(len(matrix), dtype=bool)]
-
-
-@lru_cache(maxsize=256)
-def truncated_draws(dim, rank, noise, diagonal, *, keep="first", power=1.0, draws=16):
-    """What chance leaves open of the best rank-`rank` approximation of noise · Z + diagonal · I.
-
-    Z: normal, variance 1 / dim. Draws it `draws` times (own fixed seed) and returns {name: (mean,
-    standard deviation)} of the numbers that `describe` gives. The distribution is the same in every
-    basis that both sides share, so nothing here depends on signs, shared rotations or draw order.
-    keep="last" and `power` of the singular values make the matrices of known mistakes.
-    """
-    rng = np.random.default_rng(20230509)
-    rows = []
-    for _ in range(draws):
-        target = noise * rng.standard_normal((dim, dim)) / np.sqrt(dim) + diagonal * np.eye(dim)
-        left, singular, right = np.linalg.svd(target)
-        part = slice(rank) if keep == "first" else slice(dim - rank, dim)
-        size = singular[part] ** power
-        rows.append(describe((left[:, part] * size) @ right[part], size))
-    columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
-    return {name: (column.mean(0), column.std(0, ddof=1)) for name, column in columns.items()}
-
-
-def describe(product, spectrum):
-    """The numbers that tell one truncated matrix from another, none of them tied to a basis.
-
-    spectrum: its singular values, largest first; mean: of the diagonal; spread: standard deviation
-    of the diagonal; off: of the entries off it; skew: ‖P − Pᵀ‖ / ‖P‖, Frobenius.
-    """
-    size = np.linalg.norm(product) or 1.0
-    return {
-        "spectrum": spectrum,
-        "mean": product.diagonal().mean(),
-        "spread": product.diagonal().std(),
-        "off": off_diagonal(product).std(),
-        "skew": np.linalg.norm(product - product.T) / size,
-    }
-
-
-def distance(value, expected, deviations=12, slack=0.0):
-    """How far outside its band a number (or the worst of several) is; 0 or less is inside.
-
-    The band is `deviations` standard deviations wide on each side, and `slack` of the mean more:
-    12 of what 16 draws estimate are at least 6 true ones, but for 2 in 1,000 such estimates.
-    """
-    mean, deviation = expected
-    largest = np.abs(mean).max() if np.ndim(mean) else abs(mean)
-    return float(np.max(np.abs(value - mean) - deviations * deviation - slack * largest))

@@ -1,5 +1,7 @@
-"""All keys, by the id of their question."""
+"""All keys, by the id of their question, in the order of QUESTIONS."""
 
-from teaching.keys import diagonal_z, other_layout, qk_head
+from importlib import import_module
 
-KEYS = {module.KEY.question.id: module.KEY for module in (other_layout, diagonal_z, qk_head)}
+from minivit.checks.questions import QUESTIONS
+
+KEYS = {id: import_module(f"{__name__}.{id.replace('-', '_')}").KEY for id in QUESTIONS}

@@ -1,5 +1,32 @@
-"""All graded questions, by id."""
+"""All graded questions, by id, in the order of the lessons."""
 
-from minivit.checks.questions import diagonal_z, other_layout, qk_head
+from minivit.checks.questions import (
+    cosine_ceiling,
+    diagonal_z,
+    fold_norm,
+    logit_form,
+    masked_reading,
+    other_layout,
+    patch_matrix,
+    qk_head,
+    sick_layer,
+    turned_basis,
+    wave_gain,
+    window_mass,
+)
 
-QUESTIONS = {module.QUESTION.id: module.QUESTION for module in (other_layout, diagonal_z, qk_head)}
+_MODULES = (
+    patch_matrix,
+    masked_reading,
+    other_layout,
+    logit_form,
+    diagonal_z,
+    fold_norm,
+    turned_basis,
+    cosine_ceiling,
+    window_mass,
+    wave_gain,
+    sick_layer,
+    qk_head,
+)
+QUESTIONS = {module.QUESTION.id: module.QUESTION for module in _MODULES}

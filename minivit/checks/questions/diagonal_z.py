@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from minivit.checks.measures import close, returned
-from minivit.checks.question import Case, Diagnosis, Finding, Question
+from minivit.checks.fixed import Fixed, Mistake, changed
+from minivit.checks.question import Case, Question
 
 STATEMENT = """\
 The lesson asked whether the main diagonal of a product stands out from chance. A fair test needs a
@@ -58,47 +58,82 @@ def by_loops(arguments, entries=None, spread=None):
     return np.array(scores)
 
 
-def judge(case, results):
-    arguments = case.calls[0]
-    target = by_loops(arguments)
-    finding = returned(results, 1, [target.shape], ("the result",))
-    if finding:
-        return finding
-    if not close(results[0].arguments["products"].values, arguments["products"], 1e-6):
-        return Finding("untouched", "products was changed by the call")
-    for head, (mine, own) in enumerate(zip(results[0].returned[0].values, target, strict=True)):
-        # √(n / (n − 1)) and the tiny mean of the noise are free: both are below 1 in 1,000 here.
-        if abs(mine - own) > 2e-3 * max(abs(own), 0.5):
-            return Finding("score", f"head {head}: {mine:+.3f}, target {own:+.3f}")
-    return None
+def _scores(arguments):
+    return (by_loops(arguments),)
 
 
-def _gives(mistake, tolerance=2e-3):
-    def matches(case, results):
-        return close(results[0].returned[0].values, mistake(case.calls[0]), tolerance)
-
-    return matches
+def _with(**slips):
+    return lambda arguments: (by_loops(arguments, **slips),)
 
 
-def _mirrored(arguments):
-    return by_loops({**arguments, "offset": -arguments["offset"]})
-
-
-def _main(arguments):
-    return by_loops({**arguments, "offset": 0})
-
-
-FULL_LENGTH = {"entries": lambda matrix, on: len(matrix)}
-WITH_DIAGONAL = {"spread": lambda matrix, on, _: matrix.std()}
-OWN_SPREAD = {"spread": lambda matrix, on, _: matrix[on].std()}
-POOLED = {"spread": lambda matrix, on, products: products[:, ~on].std()}
-
-
-def _mistake(**changes):
-    return lambda arguments: by_loops(arguments, **changes)
-
-
-SCORE = ("score",)
+# √(n / (n − 1)) and the tiny mean of the noise are free: both are below 1 in 1,000 here.
+ANSWER = Fixed(_scores, ("score",), axis="head", tolerance=2e-3, floor=0.5)
+MISTAKES = ANSWER.diagnoses(
+    Mistake(
+        "full-length",
+        "It divides by √dim. Diagonal number j has fewer than dim entries unless j is 0.",
+        2,
+        _with(entries=lambda matrix, on: len(matrix)),
+    ),
+    Mistake(
+        "with-diagonal",
+        "The spread is taken over all entries, the tested diagonal included: what is tested "
+        "then makes its own yardstick longer.",
+        1,
+        _with(spread=lambda matrix, on, _: matrix.std()),
+    ),
+    Mistake(
+        "own-spread",
+        "The spread is that of the diagonal itself. Chance is what the *other* entries show.",
+        1,
+        _with(spread=lambda matrix, on, _: matrix[on].std()),
+        5e-2,  # m or m − 1
+    ),
+    Mistake(
+        "pooled",
+        "One spread is used for all heads. Heads differ in size; each needs its own.",
+        1,
+        _with(spread=lambda matrix, on, products: products[:, ~on].std()),
+    ),
+    Mistake(
+        "ratio",
+        "It is the mean divided by the spread of single entries. A mean of m entries varies √m "
+        "times less than one of them.",
+        2,
+        _with(entries=lambda matrix, on: 1),
+    ),
+    Mistake(
+        "no-root",
+        "It is off by a factor √m: variances add up, so the chance spread falls with √m, not "
+        "with m.",
+        2,
+        _with(entries=lambda matrix, on: on.sum() ** 2),
+    ),
+    Mistake(
+        "mirrored",
+        "It takes the diagonal on the other side: P[i + offset, i].",
+        3,
+        changed(_scores, offset=lambda a: -a["offset"]),
+    ),
+    Mistake(
+        "mean-only",
+        "It is the mean itself. How far it is from 0 has to be told in chance's own unit.",
+        1,
+        _with(entries=lambda *_: 1, spread=lambda *_: 1.0),
+    ),
+    Mistake(
+        "main-only",
+        "It always takes the main diagonal.",
+        3,
+        changed(_scores, offset=lambda a: 0),
+    ),
+    Mistake(
+        "absolute",
+        "The sign is lost. Whether a diagonal is positive or negative matters here.",
+        1,
+        lambda arguments: (np.abs(by_loops(arguments)),),
+    ),
+)
 
 
 QUESTION = Question(
@@ -112,77 +147,9 @@ QUESTION = Question(
     statement=STATEMENT,
     visible=VISIBLE,
     hidden=3,
-    judge=judge,
+    judge=ANSWER.judge,
     hints=HINTS,
-    diagnoses=(
-        Diagnosis(
-            "full-length",
-            "It divides by √dim. Diagonal number j has fewer than dim entries unless j is 0.",
-            2,
-            _gives(_mistake(**FULL_LENGTH)),
-            SCORE,
-        ),
-        Diagnosis(
-            "with-diagonal",
-            "The spread is taken over all entries, the tested diagonal included: what is tested "
-            "then makes its own yardstick longer.",
-            1,
-            _gives(_mistake(**WITH_DIAGONAL)),
-            SCORE,
-        ),
-        Diagnosis(
-            "own-spread",
-            "The spread is that of the diagonal itself. Chance is what the *other* entries show.",
-            1,
-            _gives(_mistake(**OWN_SPREAD), 5e-2),  # m or m − 1
-            SCORE,
-        ),
-        Diagnosis(
-            "pooled",
-            "One spread is used for all heads. Heads differ in size; each needs its own.",
-            1,
-            _gives(_mistake(**POOLED)),
-            SCORE,
-        ),
-        Diagnosis(
-            "ratio",
-            "It is the mean divided by the spread of single entries. A mean of m entries varies √m "
-            "times less than one of them.",
-            2,
-            _gives(_mistake(entries=lambda matrix, on: 1)),
-            SCORE,
-        ),
-        Diagnosis(
-            "no-root",
-            "It is off by a factor √m: variances add up, so the chance spread falls with √m, not "
-            "with m.",
-            2,
-            _gives(_mistake(entries=lambda matrix, on: on.sum() ** 2)),
-            SCORE,
-        ),
-        Diagnosis(
-            "mirrored",
-            "It takes the diagonal on the other side: P[i + offset, i].",
-            3,
-            _gives(_mirrored),
-            SCORE,
-        ),
-        Diagnosis(
-            "mean-only",
-            "It is the mean itself. How far it is from 0 has to be told in chance's own unit.",
-            1,
-            _gives(lambda a: by_loops(a, lambda *_: 1, lambda *_: 1.0)),
-            SCORE,
-        ),
-        Diagnosis("main-only", "It always takes the main diagonal.", 3, _gives(_main), SCORE),
-        Diagnosis(
-            "absolute",
-            "The sign is lost. Whether a diagonal is positive or negative matters here.",
-            1,
-            _gives(lambda arguments: np.abs(by_loops(arguments))),
-            SCORE,
-        ),
-    ),
+    diagnoses=MISTAKES,
     tolerates="n or n − 1 in the standard deviation, with or without subtracting the mean of the "
     "noise, float64, loops",
 )

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from minivit.checks.measures import close, returned
-from minivit.checks.question import Case, Diagnosis, Finding, Question
+from minivit.checks.fixed import Fixed, Mistake, altered, changed
+from minivit.checks.question import Case, Question
 
 STATEMENT = """\
 Another library fuses its attention weights in another order. Read its products.
@@ -66,73 +66,99 @@ def measured(arguments):
     return np.stack(logits), np.stack(added)
 
 
-def judge(case, results):
-    arguments, result = case.calls[0], results[0]
-    shape = (arguments["heads"], *arguments["out"].shape)
-    finding = returned(results, 2, [shape, shape], ("qk", "ov"))
-    if finding:
-        return finding
-    for name, before in arguments.items():
-        if name != "heads" and not close(result.arguments[name].values, before, 1e-6):
-            return Finding("untouched", f"{name} was changed by the call")
-    pairs = zip(("qk", "ov"), result.returned, measured(arguments), strict=True)
-    for name, array, target in pairs:
-        for head, (mine, own) in enumerate(zip(array.values, target, strict=True)):
-            if not close(mine, own, 1e-4):
-                off, size = np.abs(mine - own).max(), np.abs(own).max()
-                text = f"entries off by up to {off:.3f}; the largest is {size:.3f}"
-                return Finding(name, f"head {head}: {text}", mine, own)
-    return None
-
-
-# Diagnoses: the products that a known mistake gives for these very weights.
-
-
-def _gives(mistake, which=(0, 1)):
-    """Do the products named in `which` (0: qk, 1: ov) equal those that the mistake gives?"""
-
-    def matches(case, results):
-        wrong, got = mistake(case.calls[0]), results[0].returned
-        return all(close(got[i].values, wrong[i], 1e-4) for i in which)
-
-    return matches
-
-
-def _changed(change):
-    """A mistake in the products themselves."""
-    return lambda arguments: tuple(change(each, arguments) for each in measured(arguments))
+ANSWER = Fixed(measured, ("qk", "ov"), axis="head")
 
 
 def _regrouped(order):
     """The same reading after the rows of qkv were taken for something else."""
 
-    def mistake(arguments):
+    def rows(arguments):
         dim, heads = arguments["out"].shape[0], arguments["heads"]
-        rows = order(np.arange(3 * dim), heads, dim // heads)
-        return measured({**arguments, "qkv": arguments["qkv"][rows.reshape(-1)]})
+        own = order(np.arange(3 * dim), heads, dim // heads)
+        return arguments["qkv"][own.reshape(-1)]
 
-    return mistake
-
-
-def _by_rows_of_out(arguments):
-    return measured({**arguments, "out": arguments["out"].T})
+    return changed(measured, qkv=rows)
 
 
-QUERIES_FIRST = _regrouped(lambda rows, heads, k: rows.reshape(3, heads, k).transpose(1, 0, 2))
-INTERLEAVED = _regrouped(lambda rows, heads, k: rows.reshape(heads, k, 3).transpose(0, 2, 1))
-TRANSPOSED = _changed(lambda each, _: each.transpose(0, 2, 1))
-SCALED = _changed(lambda each, a: each / np.sqrt(each.shape[-1] / a["heads"]))
-SUMMED = _changed(lambda each, _: np.repeat(each.sum(0, keepdims=True), len(each), 0))
-FIRST = _changed(lambda each, _: np.repeat(each[:1], len(each), 0))
-REVERSED = _changed(lambda each, _: each[::-1])
-NEGATED = _changed(lambda each, _: -each)
+def _transposed(each, arguments):
+    return each.transpose(0, 2, 1)
 
 
-def _swapped(arguments):
-    return measured(arguments)[::-1]
+def _summed(each, arguments):
+    return np.repeat(each.sum(0, keepdims=True), len(each), 0)
 
 
-BOTH = ("qk", "ov")
+MISTAKES = ANSWER.diagnoses(
+    Mistake(
+        "queries-first",
+        "It reads the rows in minivit's order, all queries first. Here each head's three parts "
+        "stand together.",
+        1,
+        _regrouped(lambda rows, heads, k: rows.reshape(3, heads, k).transpose(1, 0, 2)),
+    ),
+    Mistake(
+        "interleaved",
+        "It takes query, key and value to alternate row by row. Here each is a block of "
+        "head_dim rows.",
+        1,
+        _regrouped(lambda rows, heads, k: rows.reshape(heads, k, 3).transpose(0, 2, 1)),
+    ),
+    Mistake(
+        "qk-transposed",
+        "qk equals the transpose of the target: W_K W_Qᵀ. With x on the left the query comes "
+        "first.",
+        2,
+        altered(measured, _transposed, 0),
+    ),
+    Mistake(
+        "ov-transposed",
+        "ov equals the transpose of the target: (W_V W_O)ᵀ, for column vectors.",
+        2,
+        altered(measured, _transposed, 1),
+    ),
+    Mistake(
+        "out-rows",
+        "ov takes a block of rows of `out` where the head's part stands in its columns.",
+        3,
+        changed(measured, out=lambda a: a["out"].T),
+    ),
+    Mistake(
+        "scaled",
+        "qk is divided by √head_dim. The logits *before* that division are asked for.",
+        2,
+        altered(measured, lambda each, a: each / np.sqrt(each.shape[-1] / a["heads"]), 0),
+    ),
+    Mistake(
+        "summed",
+        "Every head holds the sum over heads. Each head's own product is asked for.",
+        1,
+        (altered(measured, _summed, 0), altered(measured, _summed, 1)),
+    ),
+    Mistake(
+        "one-head",
+        "Every head holds the product of the first head.",
+        1,
+        altered(measured, lambda each, a: np.repeat(each[:1], len(each), 0)),
+    ),
+    Mistake(
+        "swapped",
+        "ov is returned first. The order is (qk, ov).",
+        1,
+        lambda arguments: measured(arguments)[::-1],
+    ),
+    Mistake(
+        "reversed",
+        "The heads come in the reverse order.",
+        1,
+        altered(measured, lambda each, a: each[::-1]),
+    ),
+    Mistake(
+        "sign",
+        "It equals the target with its sign flipped.",
+        2,
+        altered(measured, lambda each, a: -each),
+    ),
+)
 
 
 QUESTION = Question(
@@ -146,71 +172,8 @@ QUESTION = Question(
     statement=STATEMENT,
     visible=VISIBLE,
     hidden=3,
-    judge=judge,
+    judge=ANSWER.judge,
     hints=HINTS,
-    diagnoses=(
-        Diagnosis(
-            "queries-first",
-            "It reads the rows in minivit's order, all queries first. Here each head's three parts "
-            "stand together.",
-            1,
-            _gives(QUERIES_FIRST),
-            BOTH,
-        ),
-        Diagnosis(
-            "interleaved",
-            "It takes query, key and value to alternate row by row. Here each is a block of "
-            "head_dim rows.",
-            1,
-            _gives(INTERLEAVED),
-            BOTH,
-        ),
-        Diagnosis(
-            "qk-transposed",
-            "qk equals the transpose of the target: W_K W_Qᵀ. With x on the left the query comes "
-            "first.",
-            2,
-            _gives(TRANSPOSED, (0,)),
-            BOTH,
-        ),
-        Diagnosis(
-            "ov-transposed",
-            "ov equals the transpose of the target: (W_V W_O)ᵀ, for column vectors.",
-            2,
-            _gives(TRANSPOSED, (1,)),
-            BOTH,
-        ),
-        Diagnosis(
-            "out-rows",
-            "ov takes a block of rows of `out` where the head's part stands in its columns.",
-            3,
-            _gives(_by_rows_of_out, (1,)),
-            BOTH,
-        ),
-        Diagnosis(
-            "scaled",
-            "qk is divided by √head_dim. The logits *before* that division are asked for.",
-            2,
-            _gives(SCALED, (0,)),
-            BOTH,
-        ),
-        Diagnosis(
-            "summed",
-            "Every head holds the sum over heads. Each head's own product is asked for.",
-            1,
-            lambda case, results: (
-                _gives(SUMMED, (0,))(case, results) or _gives(SUMMED, (1,))(case, results)
-            ),
-            BOTH,
-        ),
-        Diagnosis(
-            "one-head", "Every head holds the product of the first head.", 1, _gives(FIRST), BOTH
-        ),
-        Diagnosis(
-            "swapped", "ov is returned first. The order is (qk, ov).", 1, _gives(_swapped), BOTH
-        ),
-        Diagnosis("reversed", "The heads come in the reverse order.", 1, _gives(REVERSED), BOTH),
-        Diagnosis("sign", "It equals the target with its sign flipped.", 2, _gives(NEGATED), BOTH),
-    ),
+    diagnoses=MISTAKES,
     tolerates="how it is computed (loops, reshapes, einsum, from probes), float64",
 )

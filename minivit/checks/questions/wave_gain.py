@@ -1,0 +1,199 @@
+"""Lesson 03: what a layer leaves of each wave, for any attention that is the same everywhere."""
+
+import numpy as np
+
+from minivit.checks.fixed import Fixed, Mistake, altered, changed
+from minivit.checks.question import Case, Question
+
+STATEMENT = """\
+The lesson measured what a layer with W_V W_proj = −βI leaves of each wave. Where every token looks
+in the same way, it can be computed.
+
+Think of a picture without edges: to the right of the last column comes the first one again, and
+below the last row the first. Each token gives weight `weights[r, c]` to the token r rows below and
+c columns to the right of it. `weights` has shape (rows, columns), sums to 1, and looks to both
+sides alike: weights[−r, −c] = weights[r, c]. All tokens have the same standard deviation `sigma`,
+and are centred; the layer reads them behind a LayerNorm without gain or bias, and adds to them.
+
+Return the gain of every wave, shape (rows, columns): entry (u, v) says by what number the layer
+multiplies the wave cos(2π (u r / rows + v c / columns)) over the places (r, c).
+
+**Usual trap.** The layer reads normalised tokens and adds to tokens that are not. And the residual
+is there, too.
+"""
+
+HINTS = (
+    "Attention mixes x / sigma, W_V W_proj multiplies by −beta, the residual adds x. So the gain "
+    "of a wave is 1 − (beta / sigma) λ, with λ the part of it that attention passes on.",
+    "Put a wave into attention and look at the place (0, 0), where it is 1. What comes out there "
+    "is Σ weights[r, c] · cos(2π (u r / rows + v c / columns)): that is λ(u, v).",
+    "That sum is the real part of the discrete Fourier transform: torch.fft.fft2(weights).real. "
+    "λ(0, 0) is 1, the sum of the weights.",
+)
+
+
+def case(title, rows, columns, beta, sigma, seed=None, *, reach=None):
+    """Weights around a token: drawn where there is a seed, even within `reach`, or everywhere."""
+    r, c = np.indices((rows, columns))
+    if seed is not None:
+        noise = np.random.default_rng(seed).exponential(size=(rows, columns))
+        apart = np.minimum(r, rows - r) ** 2 + np.minimum(c, columns - c) ** 2
+        weights = (noise + noise[-r, -c]) * np.exp(-0.15 * apart)
+    elif reach is None:
+        weights = np.ones((rows, columns))
+    else:
+        weights = (np.minimum(r, rows - r) <= reach) & (np.minimum(c, columns - c) <= reach)
+    weights = weights / weights.sum()
+    return Case(title, ({"weights": weights, "beta": beta, "sigma": sigma},))
+
+
+VISIBLE = (
+    case("everywhere alike", 6, 6, 0.4, 1.0),
+    case("a token and its 8 neighbours, sigma 0.8", 8, 8, 0.4, 0.8, reach=1),
+    case("uneven weights, 5 rows of 7", 5, 7, 0.3, 1.5, seed=101),
+    case("uneven weights, 9 rows of 4, large beta", 9, 4, 1.2, 0.6, seed=102),
+)
+
+
+def measured(arguments, strength=lambda a: a["beta"] / a["sigma"], residual=1.0, turns=2.0):
+    """Each wave sent through the layer, place by place. The keywords let mistakes in."""
+    weights = arguments["weights"]
+    rows, columns = weights.shape
+    r, c = np.indices((rows, columns))
+    gains = np.empty((rows, columns))
+    for u in range(rows):
+        for v in range(columns):
+            wave = np.cos(turns * np.pi * (u * r / rows + v * c / columns))
+            gains[u, v] = residual - strength(arguments) * (weights * wave).sum()
+    return (gains,)
+
+
+ANSWER = Fixed(measured, ("gain",), tolerance=1e-4, floor=0.1)
+
+
+def _with(**slips):
+    return lambda arguments: measured(arguments, **slips)
+
+
+def _weights_for_waves(arguments):
+    return (1 - arguments["beta"] / arguments["sigma"] * arguments["weights"],)
+
+
+def _unsummed(arguments):
+    """The transform divided by the number of tokens, as some libraries do."""
+    count = arguments["weights"].size
+    return measured(arguments, strength=lambda a: a["beta"] / a["sigma"] / count)
+
+
+def _magnitude(arguments):
+    """|λ| in place of λ."""
+    ratio = arguments["beta"] / arguments["sigma"]
+    return (1 - np.abs(1 - measured(arguments)[0]) * np.sign(ratio),)
+
+
+def _orthonormal(arguments):
+    root = np.sqrt(arguments["weights"].size)
+    return measured(arguments, strength=lambda a: a["beta"] / a["sigma"] / root)
+
+
+MISTAKES = ANSWER.diagnoses(
+    Mistake(
+        "no-sigma",
+        "It has no sigma in it: 1 − beta λ. The layer reads x / sigma.",
+        1,
+        _with(strength=lambda a: a["beta"]),
+    ),
+    Mistake(
+        "times-sigma",
+        "It multiplies by sigma. LayerNorm divides by it.",
+        1,
+        _with(strength=lambda a: a["beta"] * a["sigma"]),
+    ),
+    Mistake(
+        "plus",
+        "The sign is that of W_V W_proj = +βI: the layer adds what it looks at.",
+        1,
+        _with(strength=lambda a: -a["beta"] / a["sigma"]),
+    ),
+    Mistake(
+        "no-residual",
+        "The residual is missing: it is what attention adds, not what comes out.",
+        1,
+        _with(residual=0.0),
+    ),
+    Mistake(
+        "attention-alone",
+        "It is what attention passes on, λ. The layer is 1 − (beta / sigma) λ.",
+        1,
+        _with(strength=lambda a: -1.0, residual=0.0),
+    ),
+    Mistake(
+        "weights-for-waves",
+        "It takes the weights at (u, v) for what the wave (u, v) keeps. One is a place, the other "
+        "a wave.",
+        2,
+        _weights_for_waves,
+    ),
+    Mistake(
+        "half-waves",
+        "Its waves are half as fine, as the lesson's cosines were. Without edges a wave has u "
+        "*whole* turns from top to bottom.",
+        2,
+        _with(turns=1.0),
+    ),
+    Mistake(
+        "squared",
+        "It is the gain of the energy: the gain, squared.",
+        1,
+        altered(measured, lambda each, a: each**2),
+    ),
+    Mistake(
+        "without-sign",
+        "It is the gain without its sign. A wave may come out turned over.",
+        1,
+        altered(measured, lambda each, a: np.abs(each)),
+    ),
+    Mistake(
+        "magnitude",
+        "It takes λ without its sign. Attention may turn a wave over.",
+        3,
+        _magnitude,
+    ),
+    Mistake(
+        "divided-by-tokens",
+        "λ is divided by the number of tokens, or by its root. λ(0, 0) should be 1.",
+        3,
+        (_unsummed, _orthonormal),
+    ),
+    Mistake(
+        "centre-moved",
+        "The waves are in another order: the mean, (0, 0), has been moved to the middle.",
+        3,
+        altered(measured, lambda each, a: np.fft.fftshift(each)),
+    ),
+    Mistake(
+        "not-as-asked",
+        "beta and sigma are exchanged.",
+        1,
+        changed(measured, beta=lambda a: a["sigma"], sigma=lambda a: a["beta"]),
+    ),
+)
+
+
+QUESTION = Question(
+    id="wave-gain",
+    function="wave_gain",
+    signature="wave_gain(weights, beta, sigma)",
+    lesson="03",
+    points=4,
+    minutes=20,
+    difficulty=3,
+    statement=STATEMENT,
+    visible=VISIBLE,
+    hidden=3,
+    judge=ANSWER.judge,
+    hints=HINTS,
+    diagnoses=MISTAKES,
+    tolerates="a Fourier transform, sums of cosines, waves sent through a whole attention map, "
+    "float64",
+)

@@ -1,0 +1,206 @@
+"""Key of sick-layer."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from minivit.checks.question import Case
+from minivit.checks.questions.sick_layer import QUESTION, patient
+from minivit.model import sincos_positions
+from teaching.keys.key import Key, Mutant
+
+
+def treat(content, positions, qk, ov, grid):
+    eye = torch.eye(len(ov))
+    table = sincos_positions(grid, len(ov))
+    if not torch.allclose(positions, table, atol=1e-3):
+        return 1, content, table, qk, ov
+    if content.std() > 2:
+        return 2, content / 8, positions, qk, ov
+    if torch.linalg.matrix_norm(qk, 2).max() > 8:
+        return 3, content, positions, qk / 10, ov
+    if ov.diagonal().mean() > 0:
+        return 4, content, positions, qk, ov - 0.8 * eye
+    return 0, content, positions, qk, ov
+
+
+# Correct, and different.
+
+
+def by_symptoms(content, positions, qk, ov, grid):
+    """As the lesson looks at a layer: where each kind of token looks, and how sharply."""
+    dim, heads = len(ov), len(qk)
+    number = torch.arange(grid**2)
+    row, column = number // grid, number % grid
+    near = torch.maximum((row[:, None] - row).abs(), (column[:, None] - column).abs()) <= 1
+
+    def look(tokens):
+        y = F.layer_norm(tokens, (dim,))
+        maps = (y @ qk @ y.T / (dim // heads) ** 0.5).softmax(-1)
+        entropy = -(maps * maps.clamp_min(1e-30).log()).sum(-1).mean()
+        return (maps * near).sum(-1).mean(), entropy.exp()
+
+    fault = torch.tensor(0)
+    mass, attended = look(positions)
+    if ov.trace() > 0:
+        fault, ov = torch.tensor(4), ov - 0.8 * torch.eye(dim)
+    elif (content - content.mean(1, keepdim=True)).square().mean() > 4:
+        fault, content = torch.tensor(2), content / 8
+    elif attended < 4:
+        fault, qk = torch.tensor(3), qk / 10
+    elif mass < 1.4 * near.float().mean():
+        fault, positions = torch.tensor(1), sincos_positions(grid, dim)
+    return fault, content, positions, qk, ov
+
+
+def sorted_back(content, positions, qk, ov, grid):
+    """Each row of the table looks for its own among the rows that came in; all in float64."""
+    content, positions, qk, ov = (each.double() for each in (content, positions, qk, ov))
+    order = torch.cdist(sincos_positions(grid, len(ov)).double(), positions).argmin(1)
+    back = positions[order]
+    if not torch.equal(order, torch.arange(grid**2)):
+        return [1, content, back, qk, ov]
+    if content.abs().mean() > 1.5:
+        return [2, content * 0.125, back, qk, ov]
+    if qk.square().sum() > 50 * len(ov):
+        return [3, content, back, qk * 0.1, ov]
+    off = torch.diag_embed(torch.full((len(ov),), 0.8, dtype=torch.float64))
+    return [4, content, back, qk, ov - off] if ov.trace() > 0 else [0, content, back, qk, ov]
+
+
+def in_numpy(content, positions, qk, ov, grid):
+    content, positions, qk, ov = (each.numpy().copy() for each in (content, positions, qk, ov))
+    table = sincos_positions(grid, len(ov)).numpy()
+    ill = [
+        False,
+        np.abs(positions - table).max() > 0.1,
+        content.std() > 1.5,
+        np.abs(qk).max() > 4,
+        np.trace(ov) > 0,
+    ]
+    ov[np.diag_indices(len(ov))] -= 0.8 * ill[4]
+    mended = content / (8 if ill[2] else 1), table, qk / (10 if ill[3] else 1), ov
+    return int(np.argmax(ill)), *mended
+
+
+# Wrong.
+
+
+def always_healthy(content, positions, qk, ov, grid):
+    return 0, content, positions, qk, ov
+
+
+def treats_everybody(content, positions, qk, ov, grid):
+    fault = treat(content, positions, qk, ov, grid)[0]
+    table = sincos_positions(grid, len(ov))
+    return fault, content / 8, table, qk / 10, ov - 0.8 * torch.eye(len(ov))
+
+
+def named_not_mended(content, positions, qk, ov, grid):
+    return treat(content, positions, qk, ov, grid)[0], content, positions, qk, ov
+
+
+def mended_not_named(content, positions, qk, ov, grid):
+    return 0, *treat(content, positions, qk, ov, grid)[1:]
+
+
+def counted_from_one(content, positions, qk, ov, grid):
+    fault, *rest = treat(content, positions, qk, ov, grid)
+    return fault + 1, *rest
+
+
+def missing(missed):
+    def doctor(content, positions, qk, ov, grid):
+        answer = treat(content, positions, qk, ov, grid)
+        return (0, content, positions, qk, ov) if answer[0] == missed else answer
+
+    return doctor
+
+
+def shuffled_for_loud(content, positions, qk, ov, grid):
+    answer = treat(content, positions, qk, ov, grid)
+    return (2, content / 8, positions, qk, ov) if answer[0] == 1 else answer
+
+
+def loud_for_shuffled(content, positions, qk, ov, grid):
+    answer = treat(content, positions, qk, ov, grid)
+    table = sincos_positions(grid, len(ov))
+    return (1, content, table, qk, ov) if answer[0] == 2 else answer
+
+
+def instead(fault, place, treatment):
+    def doctor(*patient, **by_name):
+        answer = list(treat(*patient, **by_name))
+        if answer[0] == fault:
+            ill = [by_name[name] for name in ("content", "positions", "qk", "ov")]
+            answer[place] = treatment(ill[place - 1])
+        return tuple(answer)
+
+    return doctor
+
+
+def in_place(content, positions, qk, ov, grid):
+    fault, *healthy = treat(content, positions, qk, ov, grid)
+    for old, new in zip((content, positions, qk, ov), healthy, strict=True):
+        old.copy_(new)
+    return fault, content, positions, qk, ov
+
+
+def only_the_number(content, positions, qk, ov, grid):
+    return treat(content, positions, qk, ov, grid)[0]
+
+
+def hidden(rng):
+    """Two patients a case, so that each fault comes at least once; sizes that differ."""
+    sizes = [(6, 32, 2), (7, 48, 3), (8, 40, 2)]
+    rng.shuffle(sizes)
+    cases = []
+    for faults, (grid, dim, heads) in zip(((1, 2), (3, 4), (0, 4)), sizes, strict=True):
+        seeds = rng.integers(2**32, size=2)
+        calls = [
+            patient(fault, int(seed), grid=grid, dim=dim, heads=heads)
+            for fault, seed in zip(faults, seeds, strict=True)
+        ]
+        cases.append(Case(f"two patients, {grid} × {grid} patches, width {dim}", tuple(calls)))
+    return tuple(cases)
+
+
+KEY = Key(
+    question=QUESTION,
+    reference=treat,
+    hidden=hidden,
+    withheld=(),  # the package finds and mends nothing by itself
+    alternatives={
+        "by its symptoms": by_symptoms,
+        "positions sorted back, float64": sorted_back,
+        "numpy, all suspects at once": in_numpy,
+    },
+    mutants=(
+        Mutant("everybody is healthy", always_healthy, "shuffle-missed"),
+        Mutant("every treatment for everybody", treats_everybody, "treats-everybody"),
+        Mutant("named, not mended", named_not_mended, "named-not-mended"),
+        Mutant("mended, not named", mended_not_named, "mended-not-named"),
+        Mutant("counted from one", counted_from_one, "counted-from-one"),
+        Mutant("shuffled positions missed", missing(1), "shuffle-missed"),
+        Mutant("loud content missed", missing(2), "loud-missed"),
+        Mutant("large qk missed", missing(3), "sharp-missed"),
+        Mutant("+I in ov missed", missing(4), "sign-missed"),
+        Mutant("shuffled positions called loud", shuffled_for_loud, "shuffled-for-loud"),
+        Mutant("loud content called shuffled", loud_for_shuffled, "loud-for-shuffled"),
+        Mutant("−ov", instead(4, 4, lambda ov: -ov), "turned-over"),
+        Mutant(
+            "ov − 0.4 I",
+            instead(4, 4, lambda ov: ov - 0.4 * torch.eye(len(ov))),
+            "identity-taken-out",
+        ),
+        Mutant(
+            "content normalised",
+            instead(2, 1, lambda content: F.layer_norm(content, content.shape[1:])),
+            "normalised",
+        ),
+        Mutant("qk / √10", instead(3, 3, lambda qk: qk / 10**0.5), "root-of-ten"),
+        Mutant("no positions", instead(1, 2, torch.zeros_like), "positions-taken-out"),
+        Mutant("in place", in_place, "untouched"),
+        Mutant("the number alone", only_the_number, "kind"),
+    ),
+)
