@@ -31,8 +31,7 @@ else
 OFFLINE = MINIVIT_SOURCE=synthetic
 endif
 
-.PHONY: help lab test lint format bench claims exercises matrix term grade regrade gradescope student-release \
-        wheel colab atlas retarget picture clean
+.PHONY: help lab test lint format bench claims exercises matrix term grade regrade gradescope student-release wheel colab atlas retarget picture clean
 .NOTPARALLEL:
 
 help:  ## list the targets (what `make` alone does)
