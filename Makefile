@@ -31,7 +31,7 @@ else
 OFFLINE = MINIVIT_SOURCE=synthetic
 endif
 
-.PHONY: help lab test lint format bench claims exercises matrix term grade regrade gradescope student-release wheel colab atlas retarget picture clean
+.PHONY: help lab test lint format bench claims exercises matrix term grade regrade key gradescope student-release wheel colab atlas retarget picture clean
 .NOTPARALLEL:
 
 help:  ## list the targets (what `make` alone does)
@@ -80,6 +80,9 @@ grade: $(VENV)/.test  ## grade a class in a sandbox: make grade SUBMISSIONS=fold
 
 regrade: $(VENV)/.test  ## the same again after a judge was mended; lists whose marks changed
 	@$(BIN)/python -m teaching.grade "$(SUBMISSIONS)" "$(OUT)" --regrade $(GRADE_FLAGS)
+
+key: $(VENV)/.test  ## the answer key with rubric and wrong answers to expect: dist/answer_key.md
+	@$(BIN)/python -m teaching.answer_key
 
 gradescope: $(VENV)/.test  ## the autograder's zip: make gradescope EXERCISE=04_building_the_initializer
 	@$(BIN)/python -m teaching.gradescope bundle $(EXERCISE)

@@ -37,11 +37,15 @@ def require(hidden):
     user = free_user()
     who = {"user": user, "group": user, "extra_groups": [], "cwd": "/", "env": {}}
     look = [sys.executable, "-B", "-s", "-c", LOOK, *map(str, hidden)]
-    done = subprocess.run(look, capture_output=True, text=True, **who)
-    if done.returncode:
+    try:
+        done = subprocess.run(look, capture_output=True, text=True, **who)
+        problem = done.stderr.strip()[-300:] if done.returncode else ""
+    except PermissionError as error:
+        problem = str(error)
+    if problem:
         raise ValueError(
-            f"learners' code can't run as user {user}: {done.stderr.strip()[-300:]}. Make Python's "
-            f"own folder readable for everybody: chmod -R a+rX {sys.prefix}"
+            f"learners' code can't run as user {user}: {problem}. Make Python's own folder, and "
+            f"those above it, readable for everybody: chmod -R a+rX {sys.prefix}"
         )
     if seen := done.stdout.split("\n")[0]:
         raise ValueError(

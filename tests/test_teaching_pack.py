@@ -1,0 +1,68 @@
+"""The pack for instructors: minutes, the answer key, and that what it names is there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from teaching import answer_key, schedule
+from teaching.exercises import ROOT
+from teaching.keys import KEYS
+
+PAGES = sorted((ROOT / "teaching").glob("*.md"))
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+def test_minutes_are_the_notebooks_own(tmp_path):
+    """What the guide states is what lessons, exercises and questions state today."""
+    today = {title: str(minutes) for title, minutes in schedule.items().values()}
+    guide = schedule.GUIDE.read_text(encoding="utf-8")
+    part = guide.split(schedule.MARKS[0])[1].split(schedule.MARKS[1])[0]
+    stated = re.findall(r"(?:\| |· )([^|·]+) \((\d+)\)", part)
+    assert len(stated) > 10
+    for title, minutes in stated:
+        assert today[title] == minutes, f"{title}: run python -m teaching.schedule --write"
+    notebook = tmp_path / "x.ipynb"
+    text = '{"cells":[{"cell_type":"markdown","metadata":{},"id":"a","source":"%s"}],"metadata":{},'
+    text += '"nbformat":4,"nbformat_minor":5}'
+    notebook.write_text(text % "| **Minutes** | about 35, ten of them |")
+    assert schedule.minutes_of(notebook) == 35
+    notebook.write_text(text % "# none")
+    with pytest.raises(ValueError, match="no line"):
+        schedule.minutes_of(notebook)
+
+
+def test_classes_fit_into_their_minutes_and_no_lesson_is_forgotten():
+    for plan in schedule.PLANS.values():
+        for when, found in schedule.slots(plan):
+            if "class" in when:
+                assert sum(minutes for _, minutes in found) <= 80, when
+    *_, longest = schedule.PLANS.values()
+    planned = {item for _, wanted in longest for item in wanted}
+    assert {path.stem.split("_")[0] for path in (ROOT / "lessons").glob("[0-9]*")} <= planned
+
+
+def test_key_holds_every_question_with_its_mutants():
+    page = answer_key.page()
+    for id, key in KEYS.items():
+        part = page.split(f"## {id} ·")[1].split("\n## ")[0]
+        for mutant in key.mutants:
+            assert answer_key._cell(mutant.name) in part
+        assert answer_key.source(key.reference) in part
+        for diagnosis in key.question.diagnoses:
+            if diagnosis.id in {mutant.expects for mutant in key.mutants}:
+                assert answer_key._cell(diagnosis.says) in part
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_what_a_page_names_is_there(path):
+    text = path.read_text(encoding="utf-8")
+    for target in re.findall(r"`make ([a-z-]+)", text):
+        assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE), target
+    for module in re.findall(r"python -m ((?:teaching|minivit)[\w.]*)", text):
+        at = Path(*module.split("."))
+        assert (ROOT / at.with_suffix(".py")).exists() or (ROOT / at / "__main__.py").exists()
+    for link in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (path.parent / link).exists(), link
+    for name in re.findall(r"`((?:teaching|minivit|tests|lessons|solutions)/[\w./]+\.\w+)`", text):
+        assert (ROOT / name).exists(), name
