@@ -6,6 +6,7 @@ from pathlib import Path
 
 from benchmarks.browser import browser_sections
 from benchmarks.epochs import epoch_sections
+from benchmarks.grading import grading_sections
 from benchmarks.initializers import initializer_sections
 from benchmarks.measure import machine
 from benchmarks.processes import process_sections
@@ -19,6 +20,7 @@ BENCHMARKS = {
     "initializers": initializer_sections,
     "processes": process_sections,
     "browser": browser_sections,
+    "grading": grading_sections,
 }
 
 

@@ -16,7 +16,10 @@ from minivit.model import ViT, ViTConfig
 CONFIG = ViTConfig(image_size=16, patch_size=4, dim=32, depth=2, heads=4)
 
 
-@pytest.mark.parametrize("name", [n for n in run.BENCHMARKS if n not in ("processes", "browser")])
+OWN_TESTS = ("processes", "browser", "grading")
+
+
+@pytest.mark.parametrize("name", [n for n in run.BENCHMARKS if n not in OWN_TESTS])
 def test_quick_mode_runs(name, capsys):
     run.main(["--quick", "--only", name, "--repeats", "2"])
     printed = capsys.readouterr().out

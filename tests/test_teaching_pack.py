@@ -66,3 +66,12 @@ def test_what_a_page_names_is_there(path):
         assert (path.parent / link).exists(), link
     for name in re.findall(r"`((?:teaching|minivit|tests|lessons|solutions)/[\w./]+\.\w+)`", text):
         assert (ROOT / name).exists(), name
+
+
+def test_container_file_copies_what_is_there():
+    text = (ROOT / "teaching" / "Containerfile").read_text(encoding="utf-8")
+    copied = [name for line in re.findall(r"^COPY (.*) \S+$", text, re.M) for name in line.split()]
+    assert "teaching" in copied and all((ROOT / name).exists() for name in copied)
+    # The term's secret is mounted, never built in; the owner alone reads the keys.
+    assert ".term" in (ROOT / "teaching" / "Containerfile.dockerignore").read_text().split()
+    assert "chmod -R go-rwx /minivit" in text
