@@ -34,6 +34,12 @@ def test_quick_mode_runs_fresh_processes(capsys, monkeypatch):
     assert "import minivit" in printed and "not measured here" in printed and "GiB" in printed
 
 
+@pytest.mark.slow
+def test_quick_mode_grades_where_there_is_a_sandbox(capsys):
+    run.main(["--quick", "--only", "grading", "--repeats", "1"])
+    assert "4 submissions of" in capsys.readouterr().out
+
+
 @pytest.mark.browser
 def test_quick_mode_runs_a_browser_where_there_is_one(capsys):
     run.main(["--quick", "--only", "browser", "--repeats", "1"])
