@@ -16,14 +16,15 @@ from teaching.grade import exercise, grade, questions_of
 from teaching.sandbox.box import require
 from teaching.submissions import read, read_folder
 
-NOTEBOOK = "04_building_the_initializer"
 GOAL = "≤ 300 s on 2 cores"
 
 
 def grading_sections(*, quick, repeats):
     """One run, whatever `repeats` says: it takes minutes, most of them on endless loops."""
     learners = 4 if quick else 200
-    what = f"{learners} submissions of {NOTEBOOK}, one in 20 endless, one in 20 crashes"
+    what = (
+        f"{learners} submissions of {sample_class.EXERCISE}, one in 20 endless, one in 20 crashes"
+    )
     title = "Grading a class in its sandbox"
     try:
         require()
@@ -44,7 +45,7 @@ def grading_sections(*, quick, repeats):
 
 def measured(learners, workers):
     """(seconds, records, load before and after) of one class, from an empty folder."""
-    notebook = exercise(NOTEBOOK)
+    notebook = exercise(sample_class.EXERCISE)
     with tempfile.TemporaryDirectory() as folder:
         submissions, out = Path(folder) / "in", Path(folder) / "out"
         sample_class.main([str(submissions), f"--learners={learners}"])

@@ -13,6 +13,7 @@ import nbformat
 from minivit.storage import write_text
 from teaching.exercises import EXERCISES, SOLUTIONS
 
+EXERCISE = "01_patches_attention_and_forms"
 LOOPS = (
     "while True:\n    pass",
     "def logit_form(weight, bias, heads):\n    while True:\n        pass",
@@ -42,7 +43,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m teaching.sample_class")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--learners", type=int, default=200)
-    parser.add_argument("--exercise", default="01_patches_attention_and_forms")
+    parser.add_argument("--exercise", default=EXERCISE)
     options = parser.parse_args(arguments)
     for number in range(options.learners):
         text = nbformat.writes(sample(number, f"{options.exercise}.ipynb"))

@@ -6,17 +6,18 @@ import os
 import shutil
 
 import pytest
-from test_grade import NOTEBOOK, SOLUTION, InProcess, run
+from test_grade import KEYS, NOTEBOOK, SOLUTION, InProcess, run
 
 from teaching import feedback
 from teaching import grade as grading
 from teaching.roster import read_due, read_roster
 from teaching.submissions import NOTHING, read_folder
 
+ALL = sum(key.question.points for key in KEYS)
 OWN = "id,name\nann,Ann Lee\nbob,Bob Ray\n"
 CANVAS = (
     "Student,ID,SIS User ID,SIS Login ID,Section,Exercise 4 (31415)\n"
-    "    Points Possible,,,,,13\n"
+    "    Points Possible,,,,,16\n"
     '"Lee, Ann",101,S1,ann@x.edu,A,\n'
     '"Ray, Bob",102,S2,bob@x.edu,B,\n'
 )
@@ -176,7 +177,7 @@ def test_a_file_name_can_be_anything(folder, tmp_path):
     at = folder("x" * 240 + ".ipynb", "=@SUM(A1).ipynb".replace("=@", "@"))
     shutil.copy(NOTEBOOK, os.fsencode(at) + b"/\xff.ipynb")
     records = run(read_folder(at), tmp_path / "out")
-    assert [each["points"] for each in records] == [13, 13, 13]
+    assert [each["points"] for each in records] == [ALL, ALL, ALL]
     assert "\n'@SUM(A1)," in (tmp_path / "out" / "grades.csv").read_text("utf-8")
 
 
@@ -205,7 +206,7 @@ def test_grading_with_canvas_roster_from_the_command_line(
     header, possible, ann, bob = rows(out / "canvas.csv")
     assert header == [*CANVAS.splitlines()[0].split(",")[:5], header[-1]]
     assert header[-1] == "Exercise 4 (31415)" and possible[0].strip() == "Points Possible"
-    assert ann == ["Lee, Ann", "101", "S1", "ann@x.edu", "A", "13"] and bob[-1] == "0"
+    assert ann == ["Lee, Ann", "101", "S1", "ann@x.edu", "A", str(ALL)] and bob[-1] == "0"
     _, ann, bob, eve = rows(out / "grades.csv")
     assert ann[:2] == ["ann@x.edu", "Lee, Ann"] and bob[-1] == NOTHING
     assert "not in the roster" in eve[-1] and "not a notebook" in eve[-1]
@@ -238,11 +239,11 @@ def test_regrading_lists_whose_marks_changed(in_process, folder, tmp_path, monke
     assert grading.main([*words, "--regrade"]) == 0
     assert "0 marks differ" in capsys.readouterr().out  # the same grader: nothing is done again
     monkeypatch.setattr(grading, "grader_digest", lambda *_: "mended")
-    id = read_folder(at) and grading.questions_of(NOTEBOOK)[1].question.id
+    id, points = KEYS[1].question.id, KEYS[1].question.points
     for _ in range(2):  # asked again, the list is the same
         assert grading.main([*words, "--regrade"]) == 0
-        assert f"bob: {id} 0 → 3" in capsys.readouterr().out
-        assert rows(out / "changes.csv")[1:] == [["bob", id, "0", "3"]]
+        assert f"bob: {id} 0 → {points}" in capsys.readouterr().out
+        assert rows(out / "changes.csv")[1:] == [["bob", id, "0", str(points)]]
     (at / "bob.ipynb").write_text("{}")  # another file is no change of the judge's
     assert grading.main([*words, "--regrade"]) == 0
     assert "0 marks differ" in capsys.readouterr().out
