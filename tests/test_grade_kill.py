@@ -57,7 +57,7 @@ def test_killed_at_any_point_nothing_is_lost(tmp_path, monkeypatch):
     finished = run(class_of(6), out)
     run(class_of(6), tmp_path / "whole")
     assert outcome(out) == outcome(tmp_path / "whole")
-    assert [each["points"] for each in finished[:3]] == [13, 10, 10]
+    assert [each["points"] for each in finished[:3]] == [16, 12, 12]
 
 
 def test_two_graders_do_not_share_a_folder(tmp_path):
