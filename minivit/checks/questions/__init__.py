@@ -3,10 +3,12 @@
 from minivit.checks.questions import (
     cosine_ceiling,
     diagonal_z,
+    fair_choice,
     fold_norm,
     logit_form,
     masked_reading,
     other_layout,
+    paired_gain,
     patch_matrix,
     qk_head,
     sick_layer,
@@ -28,5 +30,7 @@ _MODULES = (
     wave_gain,
     sick_layer,
     qk_head,
+    paired_gain,
+    fair_choice,
 )
 QUESTIONS = {module.QUESTION.id: module.QUESTION for module in _MODULES}
