@@ -31,9 +31,9 @@ FINE_TUNING = Recipe(
     name="fine_tuning",
     model=replace(VIT_TINY, image_size=112, classes=10),
     training=TrainConfig(
-        epochs=3,
+        epochs=6,
         batch_size=20,
-        learning_rate=1e-4,
+        learning_rate=3e-4,
         warmup_epochs=0.5,
         augment=Augment(crop=0),
     ),
