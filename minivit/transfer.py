@@ -26,7 +26,7 @@ IMAGES, VALIDATED = 300, 500  # trained on, and looked at after that
 _EVAL_BATCH = 50  # an enlarged image takes many times the memory of a small one
 
 # DeiT-Tiny was trained at 224 × 224. Half of that is a quarter of the work, which a CPU can afford;
-# the table of positions is resized. It makes the upper bound a little lower than it could be.
+# the table of positions is resized. With all of it the upper bound might be higher.
 FINE_TUNING = Recipe(
     name="fine_tuning",
     model=replace(VIT_TINY, image_size=112, classes=10),
@@ -88,8 +88,8 @@ def resized_positions(
 def enlarged(images: ImageSet, pixels: int, preprocessing) -> ImageSet:
     """The same images at another size, to be normalised as `preprocessing` says.
 
-    The whole image is kept: cutting out the middle, as for photographs, would lose a tenth of its
-    area. Rounded to whole numbers again, so that they take a quarter of the memory.
+    The whole image is kept: cutting out the middle, as for photographs, would lose nearly a
+    fifth of its area. Rounded to whole numbers again, so that they take a quarter of the memory.
     """
     parts = [
         F.interpolate(part.float(), (pixels, pixels), mode="bicubic", antialias=True)
