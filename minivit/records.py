@@ -19,11 +19,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from minivit.catalog import CATALOG
 from minivit.init import ATTENTION, BASES
 from minivit.storage import write_text
 
 # live: a look on which no choice rests. tuning: for choosing. final: the test set was read, once.
 ROLES = ("live", "tuning", "final")
+PRETRAINED = "pretrained"  # attention of a run that went on with published weights, its base
 EPOCH_KEYS = {"epoch", "train_loss", "validation_accuracy", "seconds"}
 
 
@@ -31,6 +33,7 @@ EPOCH_KEYS = {"epoch", "train_loss", "validation_accuracy", "seconds"}
 class Record:
     """One training run. Accuracies are fractions; `final_accuracy` is of the test set or None.
 
+    base, attention: an arm; or published weights, a name of the catalogue, and "pretrained".
     variant: empty, or what else differs, such as "positions=shuffled". recipe: `asdict` of the
     Recipe. data: name, digest, subset digest. device: from `describe_machine`. commit: None from
     a wheel. epochs: `asdict` of each EpochRecord. Raises ValueError that names the field.
@@ -57,10 +60,12 @@ class Record:
             if not isinstance(getattr(self, field.name), field.type):
                 raise ValueError(f"{field.name} is {getattr(self, field.name)!r}, not {field.type}")
         whole = all(isinstance(e, dict) and e.keys() >= EPOCH_KEYS for e in self.epochs)
+        attentions = [*ATTENTION, PRETRAINED]
+        bases = CATALOG if self.attention == PRETRAINED else BASES
         accepted = {
             "scale": (re.fullmatch(r"\w+", self.scale), "a name"),
-            "base": (self.base in BASES, f"one of {list(BASES)}"),
-            "attention": (self.attention in ATTENTION, f"one of {list(ATTENTION)}"),
+            "attention": (self.attention in attentions, f"one of {attentions}"),
+            "base": (self.base in bases, f"one of {list(bases)}"),
             "variant": (re.fullmatch(r"[\w=.,+-]*", self.variant), "letters, digits and =.,+-"),
             "role": (self.role in ROLES, f"one of {ROLES}"),
             "learning_rate": (0 < self.learning_rate < math.inf, "above 0 and finite"),

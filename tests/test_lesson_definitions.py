@@ -22,13 +22,14 @@ from scipy.fft import dctn
 from torch import nn
 
 import minivit
+import minivit.portraits
 from benchmarks.study import Question
 from minivit import ViT, ViTConfig, cifar10, diagonal_stats, protocol, train
 from minivit.circuits import split_heads
 from minivit.compare import DEFAULT_ARMS
 from minivit.diagnostics import mean_share, residual_stream, token_std
 from minivit.figures import alt_text
-from minivit.init import BASES
+from minivit.init import BASES, random_orthogonal
 from minivit.model import POOLS, POSITIONS, sincos_positions
 from minivit.recipes import SMOKE
 from minivit.surgery import taken_out
@@ -665,3 +666,153 @@ def test_05_gains_are_paired_and_only_those_that_were_recorded(monkeypatch, caps
     assert [tuple(trace.y) for trace in shown[0].data] == [(name,) for name in found]
     lesson_05.show_gains("torch_default", pairs, "a title")
     assert len(shown) == 1 and capsys.readouterr().out == "not recorded yet\n"
+
+
+# Lesson 06.
+
+
+@pytest.fixture(scope="module")
+def lesson_06():
+    return definitions("06_comparing_with_pretrained")
+
+
+def uneven(config, seed=3):
+    """A network with gains and biases in its LayerNorms, as after training."""
+    net = network("mimetic", config, seed)
+    for n, (name, parameter) in enumerate(net.named_parameters()):
+        if "norm" in name:
+            parameter += 0.3 * numbers(*parameter.shape, seed=n)
+    return net.double()
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_06_a_twin_computes_the_same_and_a_wrong_one_does_not(lesson_06, pool):
+    net, pixels = uneven(replace(NINE, pool=pool, classes=7)), numbers(5, 3, 12, 12).double()
+    g = torch.Generator().manual_seed(2)
+    R = lesson_06.keeping_ones(random_orthogonal(47, g)).double()
+    anyhow = random_orthogonal(48, g).double()
+    folded = lesson_06.fold_(deepcopy(net))
+    assert torch.allclose(folded(pixels), net(pixels), atol=1e-6)
+    assert all((p == ("weight" in n)).all() for n, p in folded.named_parameters() if "norm" in n)
+    twin = lesson_06.turn_(deepcopy(folded), R)
+    assert torch.allclose(twin(pixels), net(pixels), atol=1e-5)
+    tokens, turned = residual_stream(folded, pixels), residual_stream(twin, pixels)
+    assert torch.allclose(turned, tokens @ R, atol=1e-5)
+    for wrong in (lesson_06.turn_(deepcopy(net), R), lesson_06.turn_(deepcopy(folded), anyhow)):
+        assert (wrong(pixels) - net(pixels)).abs().max() > 0.01
+
+
+def test_06_a_rotation_that_keeps_ones(lesson_06):
+    R = lesson_06.keeping_ones(random_orthogonal(6, torch.Generator().manual_seed(0)))
+    assert torch.allclose(R.T @ R, torch.eye(7), atol=1e-5)
+    assert torch.allclose(torch.ones(7) @ R, torch.ones(7), atol=1e-5)
+    mirrored = lesson_06.keeping_ones(-torch.eye(6))
+    assert torch.allclose(mirrored, 2 / 7 - torch.eye(7), atol=1e-5)
+
+
+def test_06_products_and_how_far_they_are_apart(lesson_06):
+    net = uneven(NINE)
+    QK, OV = lesson_06.products(net)
+    for n, block in enumerate(net.blocks):
+        W_Q, W_K, W_V, W_O = split_heads(block.attn.qkv.weight, block.attn.proj.weight, 4)
+        gain = block.norm1.weight.float()
+        expected = torch.diag(gain) @ W_Q @ W_K.mT @ torch.diag(gain)
+        assert torch.allclose(QK[n], expected, atol=1e-4)
+        assert torch.allclose(OV[n], (torch.diag(gain) @ W_V @ W_O).sum(0), atol=1e-4)
+    A, B = numbers(2, 3, 3), numbers(2, 3, 3, seed=1)
+    each = [((a - b).square().sum() / a.square().sum()).sqrt() for a, b in zip(A, B, strict=True)]
+    assert lesson_06.apart(A, B) == pytest.approx(sum(each).item() / 2, abs=1e-5)
+
+
+def test_06_numbers_of_a_product(lesson_06):
+    M = numbers(2, 9, 4) @ numbers(2, 4, 9, seed=1)
+    for each, matrix in enumerate(M.numpy()):
+        values = np.linalg.svd(matrix, compute_uv=False)[:4]
+        cosine = np.trace(matrix) / np.linalg.norm(matrix) / 3
+        assert lesson_06.multiple_of_I(M)[each] == pytest.approx(np.trace(matrix) / 9, abs=1e-5)
+        assert lesson_06.cosine_with_I(M)[each] == pytest.approx(cosine, abs=1e-5)
+        spectrum = lesson_06.spectrum_of(M, 4)[each].numpy()
+        assert spectrum == pytest.approx(values / np.linalg.norm(values), abs=1e-4)
+    few = torch.tensor([[2.0, 2, 2, 0, 0], [5, 0, 0, 0, 0], [1, 1, 1, 1, 1]])
+    assert lesson_06.share_in_use(few).tolist() == pytest.approx([3 / 5, 1 / 5, 1])
+
+
+def test_06_profiles_over_relative_depth(lesson_06):
+    assert lesson_06.relative_depth(3) == pytest.approx([1 / 6, 1 / 2, 5 / 6])
+    look = {
+        "qk.cosine": torch.tensor([[0.3, 0.1], [0.0, -0.2]]),
+        "qk.spectrum": torch.ones(2, 2, 9),
+        "ov.spectrum": torch.ones(2, 36),
+    }
+    assert lesson_06.share_of_ceiling(look).tolist() == pytest.approx([0.4, -0.2])
+    flat = lesson_06.profile_gap(np.full(3, 0.2), np.full(7, -0.3))
+    assert flat == pytest.approx(0.5)
+    # The line 2 x on layers of both depths differs only beyond the outermost layers.
+    lines = [2 * np.array(lesson_06.relative_depth(layers)) for layers in (8, 20)]
+    assert lesson_06.profile_gap(*lines) < 0.02
+
+
+def test_06_maps_of_grids_of_any_size(lesson_06):
+    logits = numbers(2, 3, 4, 26, 26)
+    maps = lesson_06.among_patches(logits.softmax(-1), 25)
+    assert torch.allclose(maps, logits[..., 1:, 1:].softmax(-1), atol=1e-5)
+    apart = [[np.hypot(i // 5 - j // 5, i % 5 - j % 5) / 5 for j in range(25)] for i in range(25)]
+    expected = (maps * torch.tensor(apart).float()).sum(-1).mean(-1)
+    assert torch.allclose(lesson_06.reach(maps), expected, atol=1e-5)
+    middle = lesson_06.looks_at(maps, 1, 2)  # of 25 patches number 12 looks
+    assert torch.allclose(middle, 25 * maps[1, 2, :, 12].mean(0).view(5, 5), atol=1e-5)
+    assert middle.mean() == pytest.approx(1, abs=1e-5)
+
+
+def looked_at(seed, accuracy):
+    return SimpleNamespace(
+        seed=seed, final_accuracy=None, epochs=[{"validation_accuracy": accuracy}]
+    )
+
+
+def test_06_the_part_of_the_gap_is_taken_within_a_seed(lesson_06, capsys):
+    plain = [looked_at(0, 0.2), looked_at(1, 0.3)]
+    mimetic = [looked_at(2, 0.9), looked_at(1, 0.4), looked_at(0, 0.25)]
+    pretrained = [looked_at(1, 0.5), looked_at(0, 0.7)]
+    assert lesson_06.closed(plain, mimetic, pretrained) == pytest.approx([0.1, 0.5])
+    assert lesson_06.closed(plain, mimetic, []) == []
+    lesson_06.tell(SimpleNamespace(attention="plain"), epoch_of(3, 0.125))
+    assert capsys.readouterr().out.split() == ["plain", "epoch", "3", "12.5", "%"]
+
+
+def epoch_of(epoch, accuracy):
+    return SimpleNamespace(epoch=epoch, validation_accuracy=accuracy)
+
+
+def test_06_recorded_portraits_are_read_seed_by_seed(lesson_06, monkeypatch, capsys):
+    """The lesson's own cells: mimetic's OV goes from −0.7 to −0.6, plain's from 0 to −0.1."""
+    lesson = "06_comparing_with_pretrained"
+    shape = {"qk.spectrum": torch.ones(2, 2, 4), "ov.spectrum": torch.ones(2, 8)}
+
+    def look(ov, qk):
+        return {"ov.cosine": torch.full((2,), ov), "qk.cosine": torch.full((2, 2), qk)} | shape
+
+    def made(arm, seed):
+        start, change = (-0.7, 0.1) if arm == "mimetic" else (0.0, -0.1)
+        record = replace(made_up(lambda arm: 0.5, [Question(name="one", seeds=(seed,))])[0],
+                         attention=arm, seed=seed)  # fmt: skip
+        return minivit.portraits.Portrait(
+            record=record,
+            start=look(start, 0.0),
+            end=look(start + change + 0.01 * seed, 0.1),
+            kept={"ov": torch.ones(2)},
+        )
+
+    given = dict(vars(lesson_06)) | {"arms": {"plain": None, "mimetic": None}}
+    given["looks"] = {"DeiT-Tiny": look(-0.4, 0.2)}
+    given["profiles"] = {"W_V W_proj": lambda each: each["ov.cosine"]}
+    rates = {"laptop": {base: dict.fromkeys(DEFAULT_ARMS, 1e-3) for base in BASES}}
+    monkeypatch.setattr(protocol, "RATES", rates)
+    study = [made(arm, seed) for arm in ("mimetic", "plain") for seed in (0, 1, 2)]
+    for found, words in ((study, "n = 3"), ([], "not recorded")):
+        monkeypatch.setattr("minivit.portraits.load_portraits", lambda found=found: found)
+        for cell in ("shipped = load_portraits", "nearer = {}"):
+            exec(source_of(lesson, cell), given)
+        assert words in capsys.readouterr().out
+        if found:
+            assert given["nearer"]["W_V W_proj"].mean == pytest.approx(0.12, abs=1e-3)
