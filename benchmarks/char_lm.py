@@ -3,8 +3,8 @@
 `python -m benchmarks.char_lm` trains a small causal transformer on the text of Python's own help
 (`pydoc_data.topics`, which every Python has). It first chooses the learning rate on validation
 text, for the plain arm and with a tuning seed; then it trains every arm at that rate with the final
-seeds and reads the test text once, after the last step. A run whose record is there is not run again, so it may be
-stopped and started at any time; `--list` says how far it is.
+seeds and reads the test text once, after the last step. A run whose record is there is not run
+again, so it may be stopped and started at any time; `--list` prints what there is.
 
 Another version of Python has another text: records hold its length and digest.
 """
