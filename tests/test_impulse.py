@@ -119,7 +119,7 @@ def check_the_window(impulse):
     """In a window of five half of the offsets or more lie outside of three; never beyond two."""
     config = ViTConfig(dim=96, heads=4, depth=6, positions="sincos_learned")
     maps = maps_on_positions(started(impulse, config, window=5), 32)
-    offsets = sum(offsets_of(maps, 7), [])
+    offsets = [offset for layer in offsets_of(maps, 7) for offset in layer]
     reach = [max(map(abs, offset)) for offset in offsets]
     assert max(reach) == 2 and {-2, 2} <= {part for offset in offsets for part in offset}
     one = started(impulse, window=1)
