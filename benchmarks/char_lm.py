@@ -52,15 +52,15 @@ BLOCK = 4096  # characters; of ten blocks one is for validation and one for the 
 class CharRecipe:
     """A model, how to train it, and how often it is validated meanwhile."""
 
-    context: int = 64
+    context: int = 32
     dim: int = 64
-    depth: int = 3
+    depth: int = 2
     heads: int = 2
     batch_size: int = 16
-    steps: int = 400
-    warmup: int = 40
+    steps: int = 300
+    warmup: int = 30
     weight_decay: float = 0.05
-    checks: int = 4
+    checks: int = 3
 
 
 class CausalAttention(Attention):
