@@ -175,7 +175,6 @@ MUTANTS = {
     "no ridge": [("n * content *", "1e-9 *")],
     "ridge without n": [("n * content *", "content *")],
     "no inverse": [("torch.linalg.solve(P.T @ P + ridge, P.T)", "P.T")],
-    "inverse on one side": [("R @ S @ R.T", "R @ S @ P")],
     "not normalized": [("F.layer_norm(places, places.shape[1:], eps=0.0)", "places")],
     "heads interleaved": [
         ("torch.cat([*W_Q, *W_K], dim=1)",
