@@ -42,7 +42,7 @@ TUNING = Path(__file__).parent / "records" / "char_lm"
 FINAL = Path(minivit.__file__).parent / "records" / "char_lm"  # ships with the package
 # +I in OV as well: there are language models in whose trained weights OV is nearer to +I.
 ARMS = ("plain", "mimetic", "ov_flipped", "norm_matched")
-RATES = (1e-3, 3e-3, 1e-2)
+RATES = (1e-3, 3e-3, 1e-2, 3e-2)
 TUNING_SEED = 100
 FINAL_SEEDS = (0, 1, 2, 3, 4)
 BLOCK = 4096  # characters; of ten blocks one is for validation and one for the test
