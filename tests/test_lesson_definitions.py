@@ -773,19 +773,32 @@ def test_08_operations_are_counted_from_the_matrices(lesson_08):
 def test_08_the_language_records_are_read(lesson_08, capsys):
     """The lesson's own cells, on made-up runs: +I is 0.1 bits better, mimetic as good as plain."""
     gain = {"plain": 0.0, "mimetic": 0.0, "ov_flipped": -0.1, "norm_matched": 0.02}
+    part = {"train_loss": 4.0, "validation_accuracy": 0.3, "seconds": 1.0}
     made = [
-        SimpleNamespace(
-            attention=arm,
-            seed=seed,
+        minivit.records.Record(
             scale="char_lm",
+            base="torch_default",
+            attention=arm,
+            variant="",
+            seed=seed,
+            role="final",
+            learning_rate=0.01,
+            recipe={"steps": 40, "checks": 2},
+            data={"name": "help"},
+            versions={},
             device="a cpu",
             commit=None,
-            data={"name": "help"},
-            recipe={"steps": 40, "checks": 2},
+            dirty=False,
             epochs=[
-                {"epoch": 1, "validation_bits": 5.0},
-                {"epoch": 2, "validation_bits": 4.0 + gain[arm], "test_bits": 3 + seed + gain[arm]},
+                part | {"epoch": 1, "validation_bits": 5.0},
+                part
+                | {
+                    "epoch": 2,
+                    "validation_bits": 4.0 + gain[arm],
+                    "test_bits": 3 + seed + gain[arm],
+                },
             ],
+            final_accuracy=0.3,
         )
         for arm in gain
         for seed in (0, 1, 2)
@@ -798,7 +811,8 @@ def test_08_the_language_records_are_read(lesson_08, capsys):
     printed = capsys.readouterr().out
     assert "ov_flipped − plain: -0.100 [-0.100, -0.100], n = 3" in printed
     assert "mean of 3 seeds" in str(shown[0].layout.annotations)
-    assert tuple(shown[0].data[2].x) == (20, 40) and shown[0].data[2].y[-1] == 3.9
+    assert tuple(shown[0].data[2].x) == (20, 40)
+    assert shown[0].data[2].y[-1] == pytest.approx(3.9)
     given["language"] = []
     for cell in ("by_arm = {", "def last_bits"):
         exec(source_of("08_beyond", cell), given)
