@@ -115,6 +115,15 @@ CLAIMS = (
         "gain with 1 head minus gain with 8",
     ),
     Claim(
+        "Heads that begin as shifted impulses do as well as mimetic, or a little better",
+        "Cornell CS4782 reproduction of 2505.19985",
+        "A",
+        "CIFAR-10: 92.47 against mimetic's 91.99 %",
+        lambda runs: runs.gain("impulse", "mimetic"),
+        0.48,
+        f"impulse minus mimetic, {BETTER}; our impulses are not made as theirs",
+    ),
+    Claim(
         "Mean pooling and sin-cos positions alone raise a plain ViT",
         "Zheng, Li & Lucey (2404.01139), quoted in a review",
         "B",

@@ -95,6 +95,8 @@ def statements(records):
             "With +I in OV, the rest of mimetic still ends higher than plain.",
             runs.gain("ov_flipped"),
         ),
+        Statement("Impulse ends higher than plain.", runs.gain("impulse")),
+        Statement("Impulse ends higher than mimetic.", runs.gain("impulse", "mimetic")),
         Statement(
             "Positions in their places let plain end higher than shuffled ones.",
             contrast([runs("plain")], [runs("plain", "positions=shuffled")]),
@@ -208,11 +210,11 @@ def _levels(records, base, rate):
 
 def _halves(records):
     runs = Runs(records)
-    arms = [arm for arm in ("qk_only", "ov_only", "ov_flipped", "mimetic") if runs(arm)]
+    arms = [a for a in ("qk_only", "ov_only", "ov_flipped", "impulse", "mimetic") if runs(a)]
     if len(arms) < 2:
         return ""
     lines = [
-        f"## Which half ({BETTER})",
+        f"## Which half, and another structure ({BETTER})",
         "",
         "| arm | n | test, % | minus plain | mimetic minus this |",
         "|---|---|---|---|---|",
@@ -222,7 +224,7 @@ def _halves(records):
         own = runs(arm)
         cells = [ARM_NAMES[arm], len(own), _level(own), points(runs.gain(arm)), less]
         lines.append(f"| {' | '.join(map(str, cells))} |")
-    lines += ["", f"`{COMMAND} --bases {BETTER} --arms plain qk_only ov_only ov_flipped mimetic`"]
+    lines += ["", f"`{COMMAND} --bases {BETTER} --arms plain {' '.join(arms)}`"]
     return "\n".join(lines)
 
 

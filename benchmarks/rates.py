@@ -11,7 +11,7 @@ from statistics import mean
 
 from minivit.compare import DEFAULT_ARMS, Arm, compare, last_accuracy, prepare
 from minivit.data import cifar10
-from minivit.init import BASES
+from minivit.init import ATTENTION, BASES
 from minivit.recipes import LAPTOP
 from minivit.records import load_records
 
@@ -24,9 +24,10 @@ SEEDS = (100, 101)
 def main():
     parser = argparse.ArgumentParser(description="learning rates, on validation images")
     parser.add_argument("--bases", nargs="+", choices=list(BASES), default=list(BASES))
-    bases = parser.parse_args().bases
+    parser.add_argument("--arms", nargs="+", choices=list(ATTENTION), default=DEFAULT_ARMS)
+    options = parser.parse_args()
     task = prepare(LAPTOP, cifar10(), FOLDER, role="tuning")
-    todo = [(base, name, rate) for base in bases for name in DEFAULT_ARMS for rate in GRID]
+    todo = [(base, name, rate) for base in options.bases for name in options.arms for rate in GRID]
     while todo:
         arms = [
             Arm(base=base, attention=name, seed=seed, learning_rate=rate)

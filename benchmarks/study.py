@@ -64,6 +64,7 @@ PLAN = (
     Question(name="structure or size", arms=DEFAULT_ARMS, bases=tuple(BASES)),
     Question(name="the same at plain's rate", arms=DEFAULT_ARMS, bases=tuple(BASES), rates="plain"),
     Question(name="which half", arms=("qk_only", "ov_only", "ov_flipped")),
+    Question(name="impulse", arms=(*PAIR, "impulse")),
     Question(name="shuffled positions", variants=("positions=shuffled",)),
     Question(name="learned positions", variants=("positions=learned",)),
     Question(name="class token", variants=("pool=cls",)),

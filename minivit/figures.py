@@ -20,13 +20,16 @@ ARM_NAMES = {
     "qk_only": "QK only",
     "ov_only": "OV only",
     "ov_flipped": "OV flipped",
+    "impulse": "impulse",
 }
 _COLOURS = ("#5f5f5f", "#E69F00", "#009E73", "#0072B2", "#56B4E9", "#CC79A7", "#D55E00")
 _LINE_COLOURS = tuple(_COLOURS[i] for i in (3, 6, 2, 1, 5, 4, 0))  # the most different first
 _DASHES = ("dot", "dash", "dashdot", "solid", "longdash", "longdashdot", "dash")
 _STYLE = {
     arm: {"color": colour, "dash": dash, "width": 3}
-    for arm, colour, dash in zip(ARM_NAMES, _COLOURS, _DASHES, strict=True)
+    for arm, colour, dash in zip(
+        ARM_NAMES, (*_COLOURS, "#000000"), (*_DASHES, "longdash"), strict=True
+    )
 }
 
 

@@ -180,6 +180,12 @@ def _ov_flipped_(model, *, generator=None):
     return mimetic_(model, settings, generator=generator)
 
 
+def _impulse_(model, *, generator=None):
+    from minivit.impulse import impulse_  # which builds on this module
+
+    return impulse_(model, generator=generator)
+
+
 # An arm of a comparison is a base and then one of these.
 ATTENTION = {
     "plain": plain_,
@@ -189,6 +195,7 @@ ATTENTION = {
     "qk_only": partial(mimetic_, ov=False),
     "ov_only": partial(mimetic_, qk=False),
     "ov_flipped": _ov_flipped_,
+    "impulse": _impulse_,
 }
 
 

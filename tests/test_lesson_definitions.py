@@ -22,7 +22,9 @@ from scipy.fft import dctn
 from torch import nn
 
 import minivit
+import minivit.impulse
 import minivit.portraits
+from benchmarks import char_lm
 from benchmarks.study import Question
 from minivit import ViT, ViTConfig, cifar10, diagonal_stats, protocol, train
 from minivit.circuits import split_heads
@@ -32,6 +34,7 @@ from minivit.figures import alt_text
 from minivit.init import BASES, random_orthogonal
 from minivit.model import POOLS, POSITIONS, sincos_positions
 from minivit.recipes import SMOKE
+from minivit.runtime import stream
 from minivit.surgery import taken_out
 from minivit.train import decay_groups
 
@@ -816,3 +819,153 @@ def test_06_recorded_portraits_are_read_seed_by_seed(lesson_06, monkeypatch, cap
         assert words in capsys.readouterr().out
         if found:
             assert given["nearer"]["W_V W_proj"].mean == pytest.approx(0.12, abs=1e-3)
+
+
+# Lesson 08.
+
+
+@pytest.fixture(scope="module")
+def lesson_08():
+    return definitions("08_beyond")
+
+
+def test_08_positions_that_shift(lesson_08):
+    for dim, grid, offset in ((16, 5, (1, 0)), (40, 7, (-2, 3)), (8, 4, (0, 0))):
+        table = sincos_positions(grid, dim).view(grid, grid, dim)
+        R = lesson_08.shift_rotation(offset, dim)
+        down, right = offset
+        here = table[max(0, -down) : grid - max(0, down), max(0, -right) : grid - max(0, right)]
+        there = table[max(0, down) : grid + min(0, down), max(0, right) : grid + min(0, right)]
+        assert torch.allclose(here @ R, there, atol=1e-5)
+        S = lesson_08.shift_matrix(grid, offset)
+        assert torch.equal(S, minivit.impulse.shift_matrix(grid, offset))
+
+
+def test_08_where_patches_look(lesson_08):
+    table, M = numbers(9, 6), numbers(6, 6, seed=1)
+    logits = torch.einsum("id,de,je->ij", table, M, table) / 5**0.5
+    A = lesson_08.look(table, M, 5)
+    assert torch.allclose(A, logits.exp() / logits.exp().sum(1, keepdim=True), atol=1e-5)
+    S = torch.eye(9)[torch.arange(9).roll(1)]
+    expected = sum(A[i, (i - 1) % 9].item() for i in range(9)) / 9
+    assert lesson_08.weight_on(A, S) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("dim, k", [(12, 5), (8, 8)])
+def test_08_two_factors_of_one_size(lesson_08, dim, k):
+    M = numbers(dim, dim)
+    W_Q, W_K = lesson_08.two_factors(M, k, size=2.5)
+    u, s, vt = np.linalg.svd(M.numpy())
+    best = torch.tensor((u[:, :k] * s[:k]) @ vt[:k])
+    product = W_Q @ W_K.T
+    assert torch.allclose(product / product.norm(), best / best.norm(), atol=1e-5)
+    assert W_Q.norm().item() == pytest.approx(2.5) == W_K.norm().item()
+
+
+@pytest.mark.parametrize("grid, dim, k, content", [(6, 32, 9, 0.05), (5, 48, 48, 2.0)])
+def test_08_an_impulse_head_is_the_packages(lesson_08, grid, dim, k, content):
+    Y = F.layer_norm(sincos_positions(grid, dim), (dim,))
+    for offset in ((0, 1), (-1, 2)):
+        W_Q, W_K = lesson_08.impulse_head(Y, offset, k, size=3.0, content=content)
+        Q, K = minivit.impulse.impulse_factors(Y, offset, k, content)
+        assert torch.allclose(W_Q @ W_K.T, 9 * Q @ K.T, atol=1e-4)
+
+
+def test_08_the_language_model_is_the_benchmarks(lesson_08):
+    recipe = char_lm.CharRecipe(context=12, dim=24, depth=3, heads=4)
+    theirs, text = char_lm.CharLM(17, recipe), torch.randint(17, (2, 9))
+    ours = lesson_08.CharLM(17, context=12, dim=24, depth=3, heads=4)
+    assert isinstance(ours.blocks[2].attn, lesson_08.CausalAttention)
+    lesson_08.start_(ours, "ov_flipped", seed=4)
+    char_lm.start_(theirs, "ov_flipped", seed=4)
+    pairs = zip(ours.state_dict().items(), theirs.state_dict().items(), strict=True)
+    assert all(n == m and torch.equal(a, b) for (n, a), (m, b) in pairs)
+    assert torch.equal(ours(text), theirs(text))
+
+
+def test_08_bits_are_of_the_last_ten_steps(lesson_08):
+    lm, codes = lesson_08.CharLM(7), torch.randint(7, (300,))
+    found = lesson_08.bits_after(lm, codes, 12, stream(1, "order"), rate=0.0)
+    order, expected = stream(1, "order"), []
+    for _ in range(12):
+        at = torch.randint(300 - 33, (16, 1), generator=order) + torch.arange(33)
+        p = lm(codes[at[:, :-1]]).softmax(-1).gather(2, codes[at[:, 1:], None])
+        expected.append(-p.log2().mean().item())
+    assert found == pytest.approx(np.mean(expected[-10:]), abs=1e-5)
+    before = lm.head.weight.clone()
+    assert lesson_08.bits_after(lm, codes, 40, stream(1, "order"), rate=3e-3) < found
+    assert not torch.equal(lm.head.weight, before)
+
+
+def test_08_report_and_test_bits(lesson_08, capsys):
+    lesson_08.report.__globals__["recipe"] = SMOKE
+    for epoch in (1, SMOKE.training.epochs):
+        arm = SimpleNamespace(attention="impulse")
+        lesson_08.report(arm, SimpleNamespace(epoch=epoch, validation_accuracy=0.25))
+    assert capsys.readouterr().out.split() == ["impulse:", "done,", "25.0", "%"]
+    assert lesson_08.last_bits(SimpleNamespace(epochs=[{}, {"test_bits": 2.5}])) == 2.5
+
+
+def test_08_a_program_under_a_launcher(lesson_08, capsys):
+    good = "import json, sys; json.dump([len(sys.orig_argv)], open(sys.argv[1], 'w'))"
+    assert lesson_08.losses_of(good) == [3] and lesson_08.losses_of(good, "-B") == [4]
+    assert lesson_08.losses_of("raise OSError('no such luck')") is None
+    assert "it did not run here: OSError: no such luck" in capsys.readouterr().out
+
+
+def test_08_operations_are_counted_from_the_matrices(lesson_08):
+    config = ViTConfig(dim=24, depth=3, heads=2, mlp_ratio=2.5, patch_size=8, pool="cls")
+    matrices = sum(p.numel() for p in ViT(config).blocks.parameters() if p.ndim == 2)
+    maps = 2 * config.depth * config.tokens**2 * config.dim  # scores, and the mixture
+    expected = 3 * 2 * (config.tokens * matrices + maps) * 7 * 11 / 1e15
+    assert lesson_08.petaflop(config, 7, 11) == pytest.approx(expected)
+
+
+def test_08_the_language_records_are_read(lesson_08, capsys):
+    """The lesson's own cells, on made-up runs: +I is 0.1 bits better, mimetic as good as plain."""
+    gain = {"plain": 0.0, "mimetic": 0.0, "ov_flipped": -0.1, "norm_matched": 0.02}
+    part = {"train_loss": 4.0, "validation_accuracy": 0.3, "seconds": 1.0}
+    made = [
+        minivit.records.Record(
+            scale="char_lm",
+            base="torch_default",
+            attention=arm,
+            variant="",
+            seed=seed,
+            role="final",
+            learning_rate=0.01,
+            recipe={"steps": 40, "checks": 2},
+            data={"name": "help"},
+            versions={},
+            device="a cpu",
+            commit=None,
+            dirty=False,
+            epochs=[
+                part | {"epoch": 1, "validation_bits": 5.0},
+                part
+                | {
+                    "epoch": 2,
+                    "validation_bits": 4.0 + gain[arm],
+                    "test_bits": 3 + seed + gain[arm],
+                },
+            ],
+            final_accuracy=0.3,
+        )
+        for arm in gain
+        for seed in (0, 1, 2)
+    ]
+    shown = []
+    given = dict(vars(lesson_08), language=made, language_arms=list(gain), language_order=[])
+    given |= {"show": shown.append}
+    for cell in ("by_arm = {", "def last_bits"):
+        exec(source_of("08_beyond", cell), given)
+    printed = capsys.readouterr().out
+    assert "ov_flipped − plain: -0.100 [-0.100, -0.100], n = 3" in printed
+    assert "mean of 3 seeds" in str(shown[0].layout.annotations)
+    assert tuple(shown[0].data[2].x) == (20, 40)
+    assert shown[0].data[2].y[-1] == pytest.approx(3.9)
+    given["language"] = []
+    for cell in ("by_arm = {", "def last_bits"):
+        exec(source_of("08_beyond", cell), given)
+    printed = capsys.readouterr().out
+    assert "not recorded" in printed and printed.count("not finished") == 3 and len(shown) == 1

@@ -1,0 +1,110 @@
+"""Impulse initialization: each head begins by looking at one neighbour, as a filter of a CNN does.
+
+The idea is Zheng, Li & Lucey's (arXiv 2401.12511 and 2404.01139; with Saratchandran 2505.19985,
+NeurIPS 2025): choose W_Q and W_K such that, on the position table alone, a head's attention map is
+a convolution with an impulse, a filter of one 1 at a random place of a window. W_V W_proj is
+mimetic's. With the table P after LayerNorm (patch, dim), a 0/1 matrix S that leads each patch to
+its neighbour, and R = (Pᵀ P + n ρ I)⁻¹ Pᵀ for n patches, a head's product is
+
+    W_Q W_Kᵀ ∝ R S Rᵀ, cut to the rank of the head, so that P W_Q W_Kᵀ Pᵀ is nearly a multiple of S
+
+Theirs: the impulses, the inverse of the table, SVD and cut; their code inverts the leading head_dim
+directions exactly and sets the size by a constant. Ours: the ridge ρ, for a sin-cos table has
+directions that are nearly 0; the size, which is that of mimetic's factors, so that the arms differ
+in structure and not in size; a patch at the border that looks beyond it looks at the border's
+nearest patch; offsets drawn anew in each layer, none twice before all were used.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from minivit.circuits import attention_layers, split_heads
+from minivit.init import mimetic_, split_svd
+
+CONTENT = 0.3  # ρ: how much of a token is not position; the variance for 1 of the positions'
+
+
+def impulse_(model, *, window=3, generator=None):
+    """Rewrites the attention weights of minivit's or timm's ViT, in place; returns the model.
+
+    window: a head's neighbour is one of window × window patches around its own, odd. W_V and W_proj
+    are those of `mimetic_` with the same generator. The map is an impulse as far as tokens are
+    positions: it is sharp on the table, and less so on images. Raises ValueError for a model
+    without a table of positions on a square grid at least as wide as the window, for a table that
+    does not tell patches apart, and where `mimetic_` does.
+    """
+    places = normalized_places(model)
+    grid = math.isqrt(len(places))
+    if not isinstance(window, int) or window % 2 == 0 or not 1 <= window <= grid:
+        raise ValueError(f"window is {window!r}; it must be odd, from 1 to the grid's {grid}")
+    mimetic_(model, generator=generator)
+    for layer in attention_layers(model):
+        W_Q, W_K, _, _ = split_heads(layer.qkv, layer.proj, layer.heads)  # (head, dim, head_dim)
+        offsets = draw_offsets(layer.heads, window, generator)
+        sizes = torch.linalg.matrix_norm(W_Q), torch.linalg.matrix_norm(W_K)
+        for head, offset in enumerate(offsets):
+            new = impulse_factors(places, offset, W_Q.shape[-1])
+            W_Q[head], W_K[head] = (W * size[head] for W, size in zip(new, sizes, strict=True))
+        with torch.no_grad():
+            both = torch.cat([*W_Q, *W_K], dim=1)  # (dim, 2 · dim), head after head
+            layer.qkv[: both.shape[1]] = both.T.to(layer.qkv)
+    return model
+
+
+def impulse_factors(places: Float[Tensor, "patch dim"], offset, head_dim, content=CONTENT):
+    """W_Q and W_K of one head, (dim, head_dim), each of Frobenius norm 1.
+
+    places: the table as the head sees it. offset: (rows down, columns right) to the neighbour.
+    """
+    P = places.double()
+    n, dim = P.shape
+    ridge = n * content * torch.eye(dim, dtype=P.dtype)
+    R = torch.linalg.solve(P.T @ P + ridge, P.T)  # (dim, patch)
+    S = shift_matrix(math.isqrt(n), offset).to(P)
+    left, right = split_svd(R @ S @ R.T)
+    W_Q, W_K = left[:, :head_dim], right[:head_dim].T
+    return (W_Q / W_Q.norm()).float(), (W_K / W_K.norm()).float()
+
+
+def shift_matrix(grid, offset) -> Float[Tensor, "patch patch"]:
+    """1 where the column's patch lies `offset` = (rows down, columns right) of the row's patch.
+
+    Beyond the border the nearest patch inside takes its place: every row has exactly one 1.
+    """
+    row, column = torch.meshgrid(torch.arange(grid), torch.arange(grid), indexing="ij")
+    row = (row + offset[0]).clamp(0, grid - 1)
+    column = (column + offset[1]).clamp(0, grid - 1)
+    return F.one_hot((grid * row + column).flatten(), grid**2).float()
+
+
+def draw_offsets(heads, window, generator=None):
+    """An offset (rows, columns) for each head; none comes twice before all of the window did."""
+    rounds = math.ceil(heads / window**2)
+    order = torch.cat([torch.randperm(window**2, generator=generator) for _ in range(rounds)])
+    half = window // 2
+    return [(i // window - half, i % window - half) for i in order[:heads].tolist()]
+
+
+def normalized_places(model) -> Float[Tensor, "patch dim"]:
+    """The rows of the position table that belong to patches, as the first LayerNorm leaves them.
+
+    ValueError as in `impulse_`.
+    """
+    table = getattr(model, "pos_embed", None)
+    if not torch.is_tensor(table):
+        raise ValueError(f"{type(model).__name__} has no table of positions called pos_embed")
+    rows = table.detach()[0].float().cpu()
+    grid = math.isqrt(len(rows))
+    if len(rows) - grid**2 > 1:
+        raise ValueError(
+            f"the position table has {len(rows)} rows; a square grid and at most a class token "
+            "before it are expected"
+        )
+    places = rows[-(grid**2) :]
+    if (places - places.mean(0)).abs().max() < 1e-8:
+        raise ValueError("all patches have the same position; give the model its base first")
+    return F.layer_norm(places, places.shape[1:], eps=0.0)
