@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks import claims_pretrained, findings
+from benchmarks import claims_pretrained, findings, ship
 from benchmarks.findings import Runs, images
 from benchmarks.study import BETTER, DATA_SIZES
 from minivit.evidence import contrast, points
@@ -246,6 +246,7 @@ def with_results(readme, results):
 
 
 def main():
+    ship.main()
     findings.main()
     records, readme = load_records(), ROOT / "README.md"
     (ROOT / "CLAIMS.md").write_text(claims_page(records), encoding="utf-8")

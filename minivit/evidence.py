@@ -3,11 +3,15 @@
 The numbers of README, CLAIMS.md, benchmarks/FINDINGS.md and the lessons all come through here.
 """
 
+from importlib import resources
 from operator import attrgetter
 from typing import NamedTuple
 
 from minivit.protocol import is_chosen, rates
 from minivit.records import Record, Summary, epochs_to, load_records, summarise
+
+# Copies of benchmarks/records. A folder of its own: `load_records` by default does not see it.
+TUNING = resources.files("minivit") / "records" / "tuning"
 
 
 def final_runs(
@@ -27,6 +31,14 @@ def final_runs(
     facts = attrgetter("scale", "base", "attention", "variant", "role", "learning_rate")
     found = [r for r in (load_records() if records is None else records) if facts(r) == where]
     return sorted(found, key=attrgetter("seed"))
+
+
+def tuning_runs() -> list[Record]:
+    """The runs by which recipe and learning rates were chosen: validation accuracies, no test.
+
+    They are no evidence: whatever was chosen by them looks a little better on them than it is.
+    """
+    return load_records(TUNING) if TUNING.is_dir() else []
 
 
 def contrast(plus, minus=(), *, value=attrgetter("final_accuracy")) -> Summary | None:

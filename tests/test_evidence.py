@@ -10,11 +10,19 @@ import pytest
 from evidence_records import made_up, tuning
 from scipy.stats import ttest_rel
 
-from benchmarks import claims, findings, rates, study
+from benchmarks import claims, findings, rates, ship, study
 from benchmarks.claims import Claim, outcome
 from minivit import protocol
 from minivit.compare import DEFAULT_ARMS, Arm
-from minivit.evidence import contrast, final_runs, plain_threshold, points, time_to, verdict
+from minivit.evidence import (
+    contrast,
+    final_runs,
+    plain_threshold,
+    points,
+    time_to,
+    tuning_runs,
+    verdict,
+)
 from minivit.init import BASES
 from minivit.recipes import SCALES, recipe_digest
 from minivit.records import load_records, summarise
@@ -214,6 +222,24 @@ def test_the_rates_in_use_are_those_of_the_sweep():
     assert protocol.RATES["laptop"].items() <= best.items()
     for records in TUNING:
         assert all(r.role == "tuning" and r.final_accuracy is None for r in records)
+
+
+def test_the_package_ships_the_tuning_records_beside_the_final_ones():
+    originals = {name: file.read_bytes() for name, file in ship.originals().items()}
+    copies = {file.name: file.read_bytes() for file in ship.TUNING.iterdir()}
+    assert copies == originals, "run `make claims`: minivit/records/tuning is another"
+    assert sorted(run.filename for run in tuning_runs()) == sorted(originals)
+    assert len(originals) == sum(len(records) for records in TUNING), "two of one name"
+    assert not {run.filename for run in SHIPPED} & set(originals)
+    assert {run.role for run in SHIPPED} <= {"final"}
+
+
+def test_shipping_takes_away_what_is_no_longer_there(monkeypatch, tmp_path):
+    (tmp_path / "old.json").write_text("{}")
+    (tmp_path / "notes.txt").write_text("kept")
+    monkeypatch.setattr(ship, "TUNING", tmp_path)
+    ship.main()
+    assert {file.name for file in tmp_path.iterdir()} == {*ship.originals(), "notes.txt"}
 
 
 def test_pages_are_what_the_records_give():
