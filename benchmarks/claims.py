@@ -232,7 +232,7 @@ def readme_results(records):
             "Everything else, what did not come out included: "
             "[benchmarks/FINDINGS.md](benchmarks/FINDINGS.md). Beside the paper's claims: "
             "[CLAIMS.md](CLAIMS.md). The rules: [benchmarks/PROTOCOL.md](benchmarks/PROTOCOL.md).",
-            "Doubt a number? `python -m benchmarks.again` trains a run of it again, in minutes, and",
+            "Doubt a number? `python -m benchmarks.again` trains a run again in minutes, and",
             "says whether, or by how much, it differs.",
         ]
     )
