@@ -215,7 +215,8 @@ def test_grading_with_canvas_roster_from_the_command_line(
 
 def test_nothing_is_graded_with_a_bad_roster(in_process, roster, folder, tmp_path, capsys):
     path = roster("Login,Name\n")
-    assert grading.main([str(folder("a.ipynb")), str(tmp_path / "out"), f"--roster={path}"]) == 1
+    words = [str(folder("a.ipynb")), str(tmp_path / "out"), "--exercise", NOTEBOOK.stem]
+    assert grading.main([*words, f"--roster={path}"]) == 1
     error = capsys.readouterr().err
     assert "has the columns Login, Name" in error and "Traceback" not in error
     assert not (tmp_path / "out").exists()
