@@ -12,20 +12,10 @@ import sys
 import textwrap
 from pathlib import Path
 
+from minivit.checks import explain, verdicts
 from minivit.storage import write_text
 from teaching.exercises import ROOT
 from teaching.keys import KEYS
-
-# What a judge can say before any known mistake is looked for.
-ASPECTS = {
-    "shape": "The message names the shape that came and the one expected.",
-    "kind": "The message says what came back, and how many tensors were expected.",
-    "nothing": "“It returned nothing; is there a return?”",
-    "untouched": "The message says what was changed that had to stay as it was.",
-    "dtype": "The message names the dtype that came and the one expected.",
-    "finite": "The message counts the numbers that are not finite.",
-    "raised": "The learner's own exception, and the line of code that it came from.",
-}
 
 
 def page(keys=None):
@@ -60,10 +50,15 @@ def _question(key):
     lines = ["| what was done | what its author reads | hint |", "| --- | --- | --- |"]
     for mutant in key.mutants:
         known = says.get(mutant.expects)
-        words = known.says if known else ASPECTS.get(mutant.expects, f"Finding: {mutant.expects}.")
+        words = known.says if known else _finding(question, mutant.answer)
         cells = (mutant.name, words, str(known.hint) if known else "")
         lines.append("| " + " | ".join(_cell(each) for each in cells) + " |")
     yield "\n".join(lines)
+
+
+def _finding(question, answer):
+    """What a judge says before it looks for a known mistake, on the first visible case it fails."""
+    return explain(verdicts(question, answer, stop=True)[-1])
 
 
 def _cell(words):
