@@ -11,6 +11,9 @@ from minivit.checks.questions import QUESTIONS
 
 __all__ = ["QUESTIONS", "Question", "Verdict", "check", "examples", "run_case", "verdicts"]
 
+# Findings to which no hint has anything to say.
+UNEXPLAINED = ("raised", "stopped", "unwritten", "missing", "dtype", "untouched")
+
 
 def check(id, function):
     """Runs the visible cases of question `id` on `function` and prints what they show.
@@ -96,7 +99,7 @@ def explain(verdict, *, numbers=True) -> str:
 def _hints(verdict):
     if verdict.diagnosis:
         return (verdict.diagnosis.hint,)
-    return () if verdict.finding.aspect in ("raised", "stopped") else (1,)
+    return () if verdict.finding.aspect in UNEXPLAINED else (1,)
 
 
 def _draw(question, verdict):

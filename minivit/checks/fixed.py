@@ -86,7 +86,8 @@ class Fixed:
         """The entry that is furthest off, and how many are."""
         gaps = np.abs(mine - target)
         at = np.unravel_index(np.argmax(gaps), gaps.shape)
-        text = f"{mine[at]:+.4g}, target {target[at]:+.4g}"
+        shown = "g" if target.dtype.kind == "i" else "+.4g"  # an index has no sign
+        text = f"{mine[at]:{shown}}, target {target[at]:{shown}}"
         if mine.size == 1:
             return text
         allowed = self.tolerance * max(np.abs(target).max(), self.floor)

@@ -2,6 +2,7 @@
 
 from minivit.checks.questions import (
     cosine_ceiling,
+    cut_diagonal,
     diagonal_z,
     fair_choice,
     fold_norm,
@@ -12,6 +13,7 @@ from minivit.checks.questions import (
     patch_matrix,
     qk_head,
     sick_layer,
+    table_gram,
     turned_basis,
     wave_gain,
     window_mass,
@@ -27,9 +29,11 @@ _MODULES = (
     turned_basis,
     cosine_ceiling,
     window_mass,
+    table_gram,
     wave_gain,
     sick_layer,
     qk_head,
+    cut_diagonal,
     paired_gain,
     fair_choice,
 )
