@@ -30,7 +30,7 @@ from minivit.variants import vary
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = load_records()
-TUNING = [load_records(folder) for folder in sorted((ROOT / "benchmarks/records").glob("*"))]
+TUNING = [load_records(folder) for folder in ship.SOURCES]
 
 
 def accuracy(arm):

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from evidence_records import made_up
+from evidence_records import made_up, tuning
 from models import tiny_vit
 from scipy.fft import dctn
 from torch import nn
@@ -28,7 +28,7 @@ from benchmarks import char_lm
 from benchmarks.study import Question
 from minivit import ViT, ViTConfig, cifar10, diagonal_stats, protocol, train
 from minivit.circuits import split_heads
-from minivit.compare import DEFAULT_ARMS
+from minivit.compare import DEFAULT_ARMS, Arm
 from minivit.diagnostics import mean_share, residual_stream, token_std
 from minivit.figures import alt_text
 from minivit.init import BASES, random_orthogonal
@@ -969,3 +969,138 @@ def test_08_the_language_records_are_read(lesson_08, capsys):
         exec(source_of("08_beyond", cell), given)
     printed = capsys.readouterr().out
     assert "not recorded" in printed and printed.count("not finished") == 3 and len(shown) == 1
+
+
+# Lesson 07.
+
+CROPPED = "crop=4,batch_size=64"
+HEAP = {  # (base, attention, variant, learning rate, seed) → last accuracy
+    ("vit_trunc_normal", "plain", CROPPED, 1e-3, 100): 0.30,
+    ("torch_default", "plain", CROPPED, 1e-3, 100): 0.40,
+    ("torch_default", "plain", "", 3e-4, 100): 0.45,
+    ("torch_default", "plain", "", 1e-3, 100): 0.50,
+    ("torch_default", "plain", "", 1e-3, 101): 0.52,
+    ("torch_default", "plain", "batch_size=32", 1e-3, 100): 0.50,  # what the recipe is anyway
+    ("torch_default", "mimetic", "", 3e-4, 100): 0.53,
+    ("torch_default", "mimetic", "", 3e-4, 101): 0.56,
+    ("torch_default", "mimetic", "", 1e-3, 100): 0.55,
+    ("torch_default", "mimetic", "", 1e-3, 101): 0.555,
+}
+
+
+@pytest.fixture
+def lesson_07():
+    lesson = definitions("07_is_it_real")
+    given = lesson.headline.__globals__
+    names = ("base", "attention", "variant", "learning_rate", "seed")
+    arms = {Arm(**dict(zip(names, key, strict=True))): value for key, value in HEAP.items()}
+    given["sweep"] = tuning(arms.get, arms)
+    given["tried"] = {"plain": [3e-4, 1e-3], "mimetic": [3e-4, 1e-3]}
+    given["best"] = {"plain": 1e-3, "mimetic": 1e-3}
+    return lesson
+
+
+def test_07_an_epoch_is_the_last_or_the_best(lesson_07):
+    run = lesson_07.runs_of("plain")[0]
+    epochs = [{**run.epochs[0], "validation_accuracy": v} for v in (0.2, 0.7, 0.6)]
+    run = replace(run, epochs=epochs)
+    assert lesson_07.last_epoch(run) == 0.6 and lesson_07.best_epoch(run) == 0.7
+
+
+def test_07_a_headline_shrinks_with_every_rule(lesson_07):
+    rules = lesson_07.same_base, lesson_07.same_training, lesson_07.best_rate
+    gains = [lesson_07.headline(*rules[:n])[0] for n in range(4)]
+    assert gains == pytest.approx([0.26, 0.16, 0.11, 0.055])
+    _, plain, mimetic = lesson_07.headline()
+    assert plain.base == "vit_trunc_normal" and (mimetic.learning_rate, mimetic.seed) == (3e-4, 101)
+    assert len(lesson_07.runs_of("plain", *rules)) == 3
+    # The score is mimetic's only: plain is read at its end.
+    assert lesson_07.headline(score=lambda run: 1.0)[0] == pytest.approx(0.7)
+
+
+def test_07_a_ledger_depends_on_the_order_and_its_sum_does_not(lesson_07):
+    rules = {"base": lesson_07.same_base, "training": lesson_07.same_training}
+    rules["rate"] = lesson_07.best_rate
+    forward, backward = lesson_07.ledger(rules), lesson_07.ledger(dict(reversed(rules.items())))
+    assert list(forward.values()) == pytest.approx([-0.10, -0.05, -0.055])
+    assert [backward[name] for name in rules] == pytest.approx([0.0, -0.20, -0.005], abs=1e-9)
+
+
+def test_07_a_level_counts_each_seed_once(lesson_07):
+    assert lesson_07.level("plain", 1e-3) == pytest.approx(0.51)
+    assert lesson_07.level("mimetic", 3e-4) == pytest.approx(0.545)
+
+
+def test_07_the_small_print_names_what_differs(lesson_07, capsys):
+    assert lesson_07.flat({"a": 1, "b": {"c": {"d": 2}, "e": 3}}) == {"a": 1, "d": 2, "e": 3}
+    _, plain, mimetic = lesson_07.headline()
+    found = lesson_07.differences(plain, mimetic)
+    assert found["batch_size"] == (64, 32) and found["crop"] == (4, 0)
+    assert found["learning_rate"] == (1e-3, 3e-4)
+    assert set(found) == {"base", "attention", "seed", "batch_size", "crop", "learning_rate"}
+    lesson_07.tell.__globals__["guesses"] = {"base": 7}
+    lesson_07.tell("base", 0.25, 0.15)
+    printed = capsys.readouterr().out
+    assert "left: +15.0 points of +25.0" in printed and "worth 10.0 points; you said 7" in printed
+
+
+def test_07_the_largest_of_k_draws(lesson_07):
+    assert lesson_07.expected_max(1) == pytest.approx(0, abs=1e-9)
+    assert lesson_07.expected_max(2) == pytest.approx(np.pi**-0.5)
+    assert lesson_07.expected_max(3) == pytest.approx(1.5 * np.pi**-0.5)
+    assert lesson_07.best_of([1, 2, 4], 2) == pytest.approx(1)
+    assert lesson_07.best_of([1, 2, 4], 1) == pytest.approx(0)
+    assert lesson_07.common_std([[0.0, 2.0], [1.0, 1.0, 4.0]]) == pytest.approx((8 / 3) ** 0.5)
+
+
+def test_07_repeats_differ_in_nothing_but_the_seed(lesson_07):
+    sweep = lesson_07.runs_of.__globals__["sweep"]
+    found = lesson_07.repeats(sweep, lesson_07.last_epoch)
+    assert sorted(map(sorted, found)) == [[0.5, 0.52], [0.53, 0.56], [0.55, 0.555]]
+
+
+def test_07_the_winners_curse_is_that_of_the_largest_draw(lesson_07):
+    n, p = 400, 0.3
+    noise = (p * (1 - p) / n) ** 0.5
+    assert lesson_07.too_high([p], n) == pytest.approx(0, abs=6 * noise / 2000**0.5)
+    found = lesson_07.too_high([p] * 5, n)
+    assert found == pytest.approx(noise * lesson_07.expected_max(5), rel=0.1)
+    assert lesson_07.too_high([p, 0.9], n) < 6 * (0.09 / n) ** 0.5 / 2000**0.5  # no contest
+
+
+def test_07_a_report_names_the_variant(lesson_07, capsys):
+    arm = SimpleNamespace(attention="plain", variant="pool=cls", seed=11)
+    lesson_07.report(arm, SimpleNamespace(epoch=3, validation_accuracy=0.4321))
+    expected = ["plain", "pool=cls", "seed", "11", "epoch", "3", "43.2", "%"]
+    assert capsys.readouterr().out.split() == expected
+
+
+def test_07_final_runs_are_shown_or_said_to_be_missing(lesson_07, monkeypatch, capsys):
+    """The lesson's own cells, on a made-up study: 3 points, a third of that with 8 heads."""
+    table = {"laptop": {base: dict.fromkeys(DEFAULT_ARMS, 1e-3) for base in BASES}}
+    monkeypatch.setattr(protocol, "RATES", table)
+
+    def accuracy(arm):
+        gain = 0.01 if "heads=8" in arm.variant else 0.03
+        level = 0.5 - 0.06 * (arm.base == "vit_trunc_normal")
+        return level + gain * (arm.attention == "mimetic") + 1e-4 * ((arm.seed * 7) % 5)
+
+    shown, given = [], lesson_07.arm.__globals__
+    given |= {"show": shown.append, "forms": {"class token": "pool=cls"}}
+    for study in (made_up(accuracy), []):
+        given["finals"] = study
+        assert len(lesson_07.arm("mimetic", "heads=8")) == (5 if study else 0)
+        assert len(lesson_07.say({"a": None})) == 0
+        for cell in ("recorded = say(", "fading = say("):
+            exec(source_of("07_is_it_real", cell), given)
+        printed = capsys.readouterr().out
+        if study:
+            assert re.search(r"vit_trunc_normal: mimetic − rotated +\+3\.0 ", printed)
+            assert re.search(r"on the other base +\+9\.0 ", printed)
+            assert re.search(r"8 heads +\+1\.0 ", printed)
+            assert re.search(r"class token +\+3\.0 ", printed)
+            assert re.search(r"2,250 images, 40 epochs +\+3\.0 .*n = 3", printed)
+            assert len(shown) == 2 and "8 heads +1.0" in alt_text(shown.pop())
+            shown.clear()
+        else:
+            assert "−" in printed and printed.count("not recorded yet") == 19 and not shown
