@@ -81,6 +81,13 @@ def dim_for_root(W_Q, W_K):
     return tuple(each / W_Q.shape[1] ** 0.5 for each in cosine_and_ceiling(W_Q, W_K))
 
 
+def mean_for_trace(W_Q, W_K):
+    """The mean of the diagonal over the norm: divided by dim, in the cosine alone."""
+    _, ceiling = cosine_and_ceiling(W_Q, W_K)
+    product = W_Q @ W_K.mT
+    return product.diagonal(dim1=1, dim2=2).mean(1) / product.norm(dim=(1, 2)), ceiling
+
+
 def largest_for_norm(W_Q, W_K):
     values = torch.linalg.svdvals(W_Q @ W_K.mT)
     whole = values[:, 0] * W_Q.shape[1] ** 0.5
@@ -142,6 +149,7 @@ KEY = Key(
         Mutant("√k for √dim", k_for_dim, "k-for-dim"),
         Mutant("no √dim", no_root_dim, "no-root-dim"),
         Mutant("dim for √dim", dim_for_root, "dim-for-root"),
+        Mutant("the mean of the diagonal for its sum", mean_for_trace, "dim-for-root"),
         Mutant("the largest singular value for the norm", largest_for_norm, "largest-for-norm"),
         Mutant("the other way round", swapped, "swapped"),
         Mutant("the ceiling alone", ceiling_alone, "kind"),

@@ -86,8 +86,12 @@ def _of_factors_by_whole(arguments, values, norm):
 
 
 def _times(power):
-    """Both numbers times a power of dim."""
-    return altered(by_svd, lambda each, a: each * a["W_Q"].shape[1] ** power)
+    """Both numbers times a power of dim, or the cosine alone."""
+
+    def scaled(each, arguments):
+        return each * arguments["W_Q"].shape[1] ** power
+
+    return altered(by_svd, scaled), altered(by_svd, scaled, 0)
 
 
 def _largest(arguments):
