@@ -91,7 +91,8 @@ class Clock:
         if not first:
             waited = max((wait for _, wait in deltas), default=0)
             self.own += sum(cpu for cpu, _ in deltas)
-            self.clock += max(0, elapsed - waited)
+            # A wait is counted where it ends, so it may be longer than the time since the last look.
+            self.clock += elapsed - waited
 
     @property
     def elapsed(self):
