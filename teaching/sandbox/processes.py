@@ -91,7 +91,7 @@ class Clock:
         if not first:
             waited = max((wait for _, wait in deltas), default=0)
             self.own += sum(cpu for cpu, _ in deltas)
-            # A wait is counted where it ends, so it may be longer than the time since the last look.
+            # A wait is counted where it ends, so it may be longer than the time since then.
             self.clock += elapsed - waited
 
     @property
