@@ -6,6 +6,7 @@ says which data, device and scale it comes from. `alt_text` gives each figure's 
 """
 
 import functools
+from textwrap import wrap
 
 import numpy as np
 import plotly.colors
@@ -22,6 +23,8 @@ ARM_NAMES = {
     "ov_flipped": "OV flipped",
     "impulse": "impulse",
 }
+CAPTION = 84  # letters on a line of a caption: what is longer would be cut off in narrow windows
+_WHOLE = {"break_long_words": False, "break_on_hyphens": False}
 _COLOURS = ("#5f5f5f", "#E69F00", "#009E73", "#0072B2", "#56B4E9", "#CC79A7", "#D55E00")
 _LINE_COLOURS = tuple(_COLOURS[i] for i in (3, 6, 2, 1, 5, 4, 0))  # the most different first
 _DASHES = ("dot", "dash", "dashdot", "solid", "longdash", "longdashdot", "dash")
@@ -253,13 +256,16 @@ def page(figures, *, title, table):
 
 def _finish(figure, title, source, alt, *, height, below):
     """The theme, the words, and `below` the axes (pixels) the caption that every figure has."""
+    lines = [line for part in source.split("<br>") for line in wrap(part, CAPTION, **_WHOLE)]
+    more = 15 * (len(lines) - 1)  # pixels for what does not fit on the first line
     caption = {
-        "text": source,
+        "text": "<br>".join(lines),
+        "align": "left",
         "xref": "paper",
         "yref": "paper",
         "x": 0,
         "y": 0,
-        "yshift": -below,
+        "yshift": -below - more,
         "yanchor": "bottom",
         "showarrow": False,
         "font": {"size": 12, "color": "#5f5f5f"},
@@ -272,8 +278,8 @@ def _finish(figure, title, source, alt, *, height, below):
         title={"text": title, "x": 0, "xref": "paper", "font": {"size": 18}},
         font={"size": 14, "color": "#222222"},
         legend={"orientation": "v"},
-        margin={"l": 64, "r": 24, "t": 72, "b": below + 14},
-        height=height,
+        margin={"l": 64, "r": 24, "t": 72, "b": below + 14 + more},
+        height=height + more,
         meta={"alt": alt},
     )
     return figure

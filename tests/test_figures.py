@@ -110,3 +110,15 @@ def test_lines_stand_where_their_numbers_are():
     assert caption(figure) == SOURCE
     with pytest.raises(ValueError, match="8 lines"):
         line_plot({str(n): ([0], [0]) for n in range(8)}, title="", source="", x="", y="")
+
+
+def test_a_long_caption_goes_on_below_and_the_drawing_keeps_its_height():
+    rows = {"a − b": summarise([0.1, 0.2])}
+    short, long = (intervals(rows, title="t", source=s) for s in ("one", "some words " * 20))
+    caption, line = long.layout.annotations[-1], short.layout.annotations[-1]
+    lines = caption.text.split("<br>")
+    assert " ".join(lines).split() == ["some", "words"] * 20 and len(lines) == 3
+    assert max(map(len, lines)) <= 84 and caption.align == "left"
+    more = long.layout.height - short.layout.height
+    assert more == long.layout.margin.b - short.layout.margin.b > 0
+    assert caption.yshift == line.yshift - more  # it begins where the short one stands
