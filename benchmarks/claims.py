@@ -95,6 +95,7 @@ CLAIMS = (
         PAPER,
         "B",
         "no number",
+        setting="not in points: lesson 08 measures a small character model, in bits",
     ),
     Claim(
         "The gain is larger on little data",

@@ -101,6 +101,7 @@ def test_the_plan_tunes_first_and_then_goes_on_where_it_was():
 
 def test_shipped_records_are_of_one_recipe_and_one_text():
     records = char_lm.records(char_lm.FINAL, "final")
+    assert len(records) == len(char_lm.ARMS) * len(char_lm.FINAL_SEEDS)
     assert all(record.recipe == asdict(char_lm.CharRecipe()) for record in records)
     assert len({record.data["digest"] for record in records}) <= 1
     assert len({record.learning_rate for record in records}) <= 1

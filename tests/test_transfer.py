@@ -141,8 +141,6 @@ def test_a_run_is_recorded_once_and_then_read(data, tmp_path, monkeypatch):
 
 def test_the_shipped_records_are_of_the_recipes():
     runs = recorded()
-    if not any(runs.values()):
-        pytest.skip("not recorded yet")
     shipped = load_records(FOLDER)
     for record in shipped:
         is_tuned = record.attention == PRETRAINED
