@@ -6,7 +6,7 @@ configuration, model, seed, data, device, and the weights at the start.
 
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -15,6 +15,24 @@ from minivit.runtime import stream
 from minivit.storage import read_tensors, write_tensors
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what AdamW remembers of each parameter
+# What a file raises whose digest is right and whose contents are not what `_write` writes.
+STRANGE = (AttributeError, KeyError, OverflowError, RuntimeError, TypeError)
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One epoch, counted from 1; None where nothing was validated.
+
+    train_loss: mean over the augmented batches, while the weights changed. learning_rate: that of
+    the last step. seconds: wall time with the validation, without the checkpoint.
+    """
+
+    epoch: int
+    train_loss: float
+    validation_loss: float | None
+    validation_accuracy: float | None
+    learning_rate: float
+    seconds: float
 
 
 class Checkpoint:
@@ -32,7 +50,7 @@ class Checkpoint:
         self.start = _sketch(run.model.state_dict())
 
     def open(self):
-        """Writes epoch 0 where no file holds an epoch; returns the epochs so far, as dicts.
+        """Writes epoch 0 where no file holds an epoch; returns the EpochRecords so far.
 
         Raises ValueError where the file is damaged or of another run.
         """
@@ -40,10 +58,13 @@ class Checkpoint:
         self.run.ranks.wait()  # all have looked before one may write
         if there:
             tensors, metadata = self._read()
-            other = self._differences(tensors, metadata)
-            if not other:
-                self.start = metadata["start"]
-                return self._restore(tensors, metadata)
+            try:
+                other = self._differences(tensors, metadata)
+                if not other:
+                    self.start = metadata["start"]
+                    return self._restore(tensors, metadata)
+            except STRANGE as error:
+                raise self._not_ours() from error
             if metadata["epochs"]:
                 raise ValueError(
                     f"{self.path} holds another run: {'; '.join(other)}. Name another file, or "
@@ -65,7 +86,7 @@ class Checkpoint:
         metadata = {
             "run": self.identity,
             "start": self.start,
-            "epochs": epochs,
+            "epochs": [asdict(epoch) for epoch in epochs],
             "scaler": self.run.scaler.state_dict(),
             "torch": str(torch.__version__),  # for the reader; another torch may go on
         }
@@ -86,8 +107,11 @@ class Checkpoint:
             hint = "if it is the checkpoint of this run, delete it to start again"
             raise ValueError(f"{error}; {hint}") from error
         if not metadata.keys() >= {"run", "start", "epochs", "scaler"}:
-            raise ValueError(f"{self.path}: not a checkpoint of train(); name another file")
+            raise self._not_ours()
         return tensors, metadata
+
+    def _not_ours(self):
+        return ValueError(f"{self.path}: not a checkpoint of train(); name another file")
 
     def _differences(self, tensors, metadata):
         there, here = metadata["run"], self.identity
@@ -114,7 +138,7 @@ class Checkpoint:
         groups = self.run.optimizer.state_dict()["param_groups"]
         self.run.optimizer.load_state_dict({"state": state, "param_groups": groups})
         self.run.scaler.load_state_dict(metadata["scaler"])
-        return metadata["epochs"]
+        return [EpochRecord(**epoch) for epoch in metadata["epochs"]]
 
 
 def _identity(run, train_set, eval_set):

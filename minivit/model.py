@@ -16,6 +16,7 @@ from minivit.storage import read_tensors, write_tensors
 
 POOLS = ("cls", "mean")
 POSITIONS = ("learned", "sincos", "sincos_learned")
+MOST_TOKENS = 2**16  # that a file may ask for: an image of 4096 × 4096 pixels in patches of 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,11 +236,31 @@ def load_model(path):
     """
     tensors, metadata = read_tensors(path)
     try:
-        model = ViT(ViTConfig(**metadata["config"]))
-        model.load_state_dict(tensors)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())  # torch's covers several lines
-        raise ValueError(f"{path}: not a model that save_model wrote ({reason})") from error
+        return with_weights(ViTConfig(**metadata["config"]), tensors)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: not a model that save_model wrote ({error})") from error
+
+
+def with_weights(config, weights):
+    """Returns a ViT of this shape with these weights (a state_dict), in eval mode, on the CPU.
+
+    Raises ValueError where they do not fit exactly, before any memory is taken: what a file says of
+    itself may be wrong by any factor.
+    """
+    blocks = {name.split(".")[1] for name in weights if name.startswith("blocks.")}
+    if config.depth != len(blocks):
+        raise ValueError(f"depth is {config.depth}, but there are weights of {len(blocks)} blocks")
+    if config.tokens > MOST_TOKENS:
+        raise ValueError(f"{config.tokens} tokens of an image; at most {MOST_TOKENS} are accepted")
+    try:
+        with torch.device("meta"):
+            ViT(config).load_state_dict(weights, assign=True)
+        with torch.random.fork_rng(devices=[]):  # the constructor draws weights; none is kept
+            model = ViT(config)
+        model.load_state_dict(weights)
+    except (RuntimeError, TypeError, OverflowError) as error:
+        # Names what is missing, unexpected or of another shape, in several lines.
+        raise ValueError(" ".join(str(error).split())[:600]) from error
     return model.eval()
 
 

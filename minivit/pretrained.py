@@ -16,7 +16,7 @@ from minivit.bases import vit_trunc_normal_
 from minivit.catalog import CATALOG, Checkpoint, find, known_by_digest
 from minivit.circuits import AttentionWeights
 from minivit.layouts import GPT2, config_from_shapes, convert, gpt2_attention, layout_of
-from minivit.model import ViT, ViTConfig
+from minivit.model import ViT, ViTConfig, with_weights
 from minivit.runtime import stream
 from minivit.storage import DIGEST_KEY, read_safetensors, read_tensors
 
@@ -155,14 +155,9 @@ def vit_of(file: Opened, heads: int | None = None) -> ViT:
         config, weights = _own(file) if own else _foreign(file, heads)
         if heads not in (None, config.heads):
             raise ValueError(f"heads is {heads}, but this model has {config.heads}")
-        with torch.random.fork_rng(devices=[]):  # the constructor draws weights; none is kept
-            model = ViT(config)
-        try:
-            model.load_state_dict(weights)
-        except RuntimeError as error:  # names what is missing, unexpected or of another shape
-            raise ValueError(" ".join(str(error).split())[:600]) from error
+        model = with_weights(config, weights)
     model.preprocessing = file.entry and file.entry.preprocessing
-    return model.eval()
+    return model
 
 
 def _own(file):

@@ -198,7 +198,8 @@ def _read(file):
         if odd:
             raise ValueError(f"fields missing or unknown: {', '.join(map(str, odd))}")
         return Record(**found)
-    except (ValueError, TypeError) as error:  # what json, UTF-8 and a number for an object raise
+    # What json, UTF-8, a number for an object and a thousand brackets raise.
+    except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{file}: not a record ({error})") from error
 
 

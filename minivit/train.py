@@ -5,13 +5,13 @@ Images lie on the device as uint8 and are augmented there; within an epoch nothi
 """
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 
-from minivit.checkpoint import Checkpoint
+from minivit.checkpoint import Checkpoint, EpochRecord
 from minivit.data import Augment, epoch_batches, eval_batches
 from minivit.ranks import Ranks, join, local_device
 from minivit.runtime import Precision, Stopwatch, pick_device, pick_precision
@@ -72,22 +72,6 @@ class Evaluation(NamedTuple):
 
 
 @dataclass(frozen=True)
-class EpochRecord:
-    """One epoch, counted from 1; None where nothing was validated.
-
-    train_loss: mean over the augmented batches, while the weights changed. learning_rate: that of
-    the last step. seconds: wall time with the validation, without the checkpoint.
-    """
-
-    epoch: int
-    train_loss: float
-    validation_loss: float | None
-    validation_accuracy: float | None
-    learning_rate: float
-    seconds: float
-
-
-@dataclass(frozen=True)
 class History:
     """All epochs of a run, its device, its precision, and whether it was compiled."""
 
@@ -123,14 +107,14 @@ def train(
     ranks.share(config.batch_size)
     run = _Run(model.to(device), config, seed, device, ranks)
     file = None if checkpoint is None else Checkpoint(checkpoint, run, train_set, eval_set)
-    run.epochs = [EpochRecord(**epoch) for epoch in file.open()] if file else []
+    run.epochs = file.open() if file else []
     run.forward = ranks.wrap(model)
     train_set, eval_set = train_set.to(device), eval_set and eval_set.to(device)
     try:
         while len(run.epochs) < config.epochs:
             run.epochs.append(_train_epoch(run, train_set, eval_set))
             if file:
-                file.save([asdict(epoch) for epoch in run.epochs])
+                file.save(run.epochs)
             if callback and ranks.is_first:
                 callback(run.epochs[-1])
     except KeyboardInterrupt as interrupt:
