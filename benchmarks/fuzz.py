@@ -30,18 +30,17 @@ from hypothesis import HealthCheck, given, seed, settings
 from PIL import Image
 
 from benchmarks.nearly_whole import as_bytes, damaged, odd_json, odd_metadata
+from benchmarks.tiny import tiny_model, train_tiny
 from minivit.archives import image_folders
-from minivit.model import ViT, ViTConfig, load_model, save_model
+from minivit.model import load_model, save_model
 from minivit.pretrained import load_pretrained
 from minivit.records import load_records
-from minivit.train import TrainConfig, train
 from teaching.submissions import read as read_submission
 
 LONGEST = 20  # seconds for one file; a reader that takes longer hangs
 # Python tells an audit hook of these; no reader of data has any business with them.
 FORBIDDEN = {"pickle.find_class", "os.system", "os.exec", "os.posix_spawn", "subprocess.Popen"}
 FORBIDDEN |= {"socket.connect", "socket.getaddrinfo"}
-MODEL = ViTConfig(image_size=4, patch_size=2, dim=4, depth=1, heads=1, classes=2)
 
 
 class NotRefusedError(AssertionError):
@@ -172,31 +171,8 @@ def _zip():
     return file.getvalue()
 
 
-def _a_model():
-    torch.manual_seed(0)
-    return ViT(MODEL)
-
-
 def _saved():
-    return as_bytes(lambda path: save_model(_a_model(), path))
-
-
-def _a_set():
-    from minivit.data import ImageSet
-
-    images = torch.arange(4 * 3 * 4 * 4).reshape(4, 3, 4, 4).to(torch.uint8)
-    labels, grey = torch.tensor([0, 1, 0, 1]), (0.5, 0.5, 0.5)
-    return ImageSet(
-        images=images, labels=labels, classes=("a", "b"), name="n", digest="", mean=grey, std=grey
-    )
-
-
-TRAINING = TrainConfig(epochs=2, batch_size=2, warmup_epochs=0.0, precision="float32")
-
-
-def train_tiny(path):
-    """Two epochs of a tiny model, from the checkpoint at `path` on if there is one."""
-    train(_a_model(), _a_set(), None, TRAINING, device="cpu", checkpoint=path)
+    return as_bytes(lambda path: save_model(tiny_model(), path))
 
 
 def _record():
@@ -204,7 +180,7 @@ def _record():
 
 
 def _torch_save(*, old):
-    weights = _a_model().state_dict()
+    weights = tiny_model().state_dict()
     return as_bytes(lambda path: torch.save(weights, path, _use_new_zipfile_serialization=not old))
 
 

@@ -12,6 +12,7 @@ import pytest
 from benchmarks import fuzz
 from benchmarks.fuzz import READERS, NotRefusedError, Reader, check
 from benchmarks.nearly_whole import damaged, odd_json
+from benchmarks.tiny import MODEL, train_tiny
 from minivit.model import ViT, load_model
 from minivit.pretrained import load_pretrained
 from minivit.records import load_records
@@ -76,11 +77,19 @@ def test_code_in_a_file_is_found():
 
 
 @pytest.mark.parametrize(
-    "odd", [{"dim": 10**9}, {"depth": 10**9}, {"image_size": 10**6}, {"classes": 10**30}], ids=str
+    "odd",
+    [
+        {"dim": 10**9},
+        {"depth": 10**9},
+        {"image_size": 10**6},
+        {"classes": 10**30},
+        {"mlp_ratio": 1e308},
+    ],
+    ids=str,
 )
 @pytest.mark.parametrize("read", [load_model, load_pretrained], ids=["load_model", "pretrained"])
 def test_a_size_that_the_weights_do_not_have_takes_no_memory(tmp_path, odd, read):
-    config = replace(fuzz.MODEL, positions="sincos")  # a table that is not in the file
+    config = replace(MODEL, positions="sincos")  # a table that is not in the file
     sizes, file = asdict(config) | odd, tmp_path / "model.safetensors"
     write_tensors(file, ViT(config).state_dict(), {"config": sizes})
     with pytest.raises(ValueError, match=r"model\.safetensors"):
@@ -98,8 +107,8 @@ def test_brackets_beyond_the_recursion_limit_are_no_record(tmp_path):
 )
 def test_a_checkpoint_with_odd_contents_is_named(tmp_path, odd):
     file = tmp_path / "run.safetensors"
-    fuzz.train_tiny(file)
+    train_tiny(file)
     tensors, metadata = read_tensors(file)
     write_tensors(file, tensors, metadata | odd)
     with pytest.raises(ValueError, match=r"run\.safetensors: not a checkpoint of train\(\)"):
-        fuzz.train_tiny(file)
+        train_tiny(file)
