@@ -1,6 +1,6 @@
 """ViTs of other libraries, as close to a ViTConfig as each allows; imported when asked for."""
 
-from minivit.model import ViT
+from minivit.model import Attention, ViT
 
 NOTES = (
     "timm computes the same function with the same parameters (`class_token=False, "
@@ -9,6 +9,24 @@ NOTES = (
     "written-out softmax instead of `scaled_dot_product_attention`.",
     "torchvision's ViT always has a class token, so 65 tokens instead of 64.",
 )
+
+
+class WrittenOut(Attention):
+    """minivit's attention with the softmax as products of matrices, as vit-pytorch has it."""
+
+    def forward(self, x):
+        qkv = self.qkv(x).unflatten(2, (3, self.num_heads, -1))
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)
+        scores = query * query.shape[-1] ** -0.5 @ key.transpose(2, 3)
+        return self.proj((scores.softmax(dim=-1) @ value).transpose(1, 2).flatten(2))
+
+
+def written_out(config):
+    """minivit's ViT without `scaled_dot_product_attention`."""
+    model = ViT(config)
+    for block in model.blocks:
+        block.attn.__class__ = WrittenOut
+    return model
 
 
 def timm_vit(config):

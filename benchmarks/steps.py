@@ -3,11 +3,13 @@
 Forward, cross-entropy, backward, AdamW; float32, the same batch and the same optimizer for all.
 """
 
+import shutil
+
 import torch
 import torch.nn.functional as F
 
 from benchmarks.measure import Row, Section, interleaved, ratio, timed_row
-from benchmarks.peers import MODELS, NOTES, parameters
+from benchmarks.peers import MODELS, NOTES, parameters, written_out
 from minivit.model import ViTConfig
 from minivit.runtime import pick_precision
 
@@ -56,9 +58,9 @@ def _section(name, config, batch_size, repeats):
     images, labels = noise_batch(config, batch_size)
     models = {library: build(config) for library, build in MODELS.items()}
     actions = {library: training_step(model, images, labels) for library, model in models.items()}
-    unfused = "minivit, AdamW not fused"
-    models[unfused] = MODELS["minivit"](config)
-    actions[unfused] = training_step(models[unfused], images, labels, fused=False)
+    for name, model in tried(config, compiled=batch_size > 4).items():
+        models[name] = model
+        actions[name] = training_step(model, images, labels, fused="not fused" not in name)
     seconds = interleaved(actions, repeats)
     rows = [
         timed_row(
@@ -77,6 +79,16 @@ def _section(name, config, batch_size, repeats):
     )
     title = f"Training step, {name}, batch {batch_size}, {config.image_size} pixels, float32"
     return Section(title=title, rows=[*rows, goal], notes=("Ratio: its time / minivit's.", *NOTES))
+
+
+def tried(config, *, compiled):
+    """What was tried to make minivit's step faster: a dict of name → model."""
+    found = {"minivit, AdamW not fused": MODELS["minivit"](config)}
+    found["minivit, softmax written out"] = written_out(config)
+    if compiled and shutil.which("c++"):  # seconds of compilation, before the clock
+        found["minivit, compiled"] = MODELS["minivit"](config)
+        found["minivit, compiled"].compile(dynamic=False)
+    return found
 
 
 def noise_batch(config, batch_size):

@@ -4,26 +4,34 @@ Everything the package keeps (models, checkpoints, caches, records) goes through
 temporary name beside the target, flushed, then renamed. A full disk or a kill leaves the old file.
 """
 
+import glob
 import hashlib
 import json
 import os
 import secrets
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
 
 DIGEST_KEY = "minivit_digest"
+ABANDONED = 3600  # seconds: nothing of ours takes that long to write
 
 
 @contextmanager
 def atomic_path(path):
     """Yields a temporary path in the folder of `path`; renames it to `path` if the block succeeds.
 
-    On any error the temporary file is removed and whatever stood at `path` is untouched.
+    On any error the temporary file is removed and whatever stood at `path` is untouched. What a
+    killed process left there of an earlier attempt goes too, an hour later.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        with suppress(OSError):  # another process may be sweeping
+            if time.time() - left.stat().st_mtime > ABANDONED:
+                left.unlink()
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
         yield temporary

@@ -9,7 +9,7 @@ from benchmarks.epochs import PILImages, noise_images, usual_loader, usual_trans
 from benchmarks.lab import CHROMIUM
 from benchmarks.measure import interleaved, ratio
 from benchmarks.peers import MODELS, parameters
-from benchmarks.steps import SIZES, training_step
+from benchmarks.steps import SIZES, training_step, tried
 from minivit.data import normalize
 from minivit.model import ViT, ViTConfig
 
@@ -86,6 +86,19 @@ def test_a_fused_step_is_the_same_step():
     for model, fused in zip(models, (True, False), strict=True):
         training_step(model, images, labels, fused=fused)()
     assert torch.allclose(models[0](images), models[1](images), atol=1e-6)
+
+
+def test_whatever_was_tried_is_the_same_step():
+    models = tried(CONFIG, compiled=False)
+    ours = ViT(CONFIG).double()
+    images, labels = torch.randn(8, 3, 16, 16, dtype=torch.float64), torch.arange(8)
+    for model in models.values():
+        model.double().load_state_dict(ours.state_dict())
+        training_step(model, images, labels)()
+    training_step(ours, images, labels)()
+    assert "minivit, softmax written out" in models
+    for name, model in models.items():
+        assert torch.allclose(model(images), ours(images), atol=1e-6), name
 
 
 def test_the_usual_script_sees_the_same_images():

@@ -1,6 +1,7 @@
 """Files are whole or as they were before, and whatever was changed is noticed."""
 
 import errno
+import os
 
 import pytest
 import torch
@@ -109,6 +110,17 @@ def test_an_error_while_writing_leaves_the_old_file(tmp_path):
         raise KeyboardInterrupt
     assert path.read_text() == "old"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_a_killed_process_left_goes_after_an_hour(tmp_path):
+    path = tmp_path / "note.txt"
+    old, young, foreign = (tmp_path / f".{n}.part" for n in ("note.txt.1-a", "note.txt.2-b", "b.3"))
+    for left in (old, young, foreign):
+        left.touch()
+    for left in (old, foreign):
+        os.utime(left, (0, 0))
+    write_text(path, "new")
+    assert sorted(tmp_path.iterdir()) == sorted([path, young, foreign])
 
 
 def test_others_may_read_what_lies_in_a_folder_that_they_may_read(written):
