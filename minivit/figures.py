@@ -27,6 +27,8 @@ CAPTION = 84  # letters on a line of a caption: what is longer would be cut off 
 _WHOLE = {"break_long_words": False, "break_on_hyphens": False}
 _COLOURS = ("#5f5f5f", "#E69F00", "#009E73", "#0072B2", "#56B4E9", "#CC79A7", "#D55E00")
 _LINE_COLOURS = tuple(_COLOURS[i] for i in (3, 6, 2, 1, 5, 4, 0))  # the most different first
+# RdBu without its ends, which are so dark that a thin line of either looks black.
+SIGNED = tuple(plotly.colors.diverging.RdBu_r[1:-1])  # from negative, blue, to positive, red
 _DASHES = ("dot", "dash", "dashdot", "solid", "longdash", "longdashdot", "dash")
 _STYLE = {
     arm: {"color": colour, "dash": dash, "width": 3}
@@ -121,7 +123,7 @@ def product_panels(products, *, title, source, limit=None):
             visible=False, scaleanchor=f"y{column if column > 1 else ''}", col=column
         )
     figure.update_yaxes(visible=False, autorange="reversed")
-    scale = {"colorscale": "RdBu", "reversescale": True, "cmin": -limit, "cmax": limit}
+    scale = {"colorscale": SIGNED, "cmin": -limit, "cmax": limit}
     figure.update_layout(coloraxis={**scale, "colorbar": {"thickness": 12, "len": 0.8}})
     size = len(next(iter(matrices.values())))
     alt = f"Heat maps of {size} × {size} matrices; mean of each diagonal: {', '.join(words)}."
@@ -192,8 +194,8 @@ def matrix_png(values, limit, *, signed=True, levels=31, compress_level=6):
 def _palette(signed, levels):
     """Colours from blue over white to red, or from white to blue, as [r, g, b, r, …]."""
     shares = np.linspace(0, 1, levels)
-    name = "RdBu_r" if signed else "Blues"
-    colours = np.array(plotly.colors.sample_colorscale(name, shares, colortype="tuple"))
+    scale = list(SIGNED) if signed else "Blues"
+    colours = np.array(plotly.colors.sample_colorscale(scale, shares, colortype="tuple"))
     if signed:
         colours[levels // 2] = 1.0  # the scale's own middle is a light grey
     return [round(255 * channel) for channel in colours.ravel()]

@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from minivit.figures import _finish, matrix_png
+from minivit.figures import SIGNED, _finish, matrix_png
 
 _GAP = 4  # pixels between matrices
 _BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#5f5f5f"
@@ -56,10 +56,10 @@ def product_tiles(rows, columns, *, title, source, limit=None, pool=1, x=""):
         for label, ms in arrays.items()
     )
     alt = f"Heat maps of {dim} × {dim} matrices; mean of each diagonal. {'; '.join(words)}."
-    # A tile is about 900 pixels / columns wide on a page.
-    height = 140 + int(min(900 / len(columns), 330) * len(arrays))
+    # All tiles together are about 520 pixels wide on a page.
+    height = 140 + int(min(520 / len(columns), 330) * len(arrays))
     return _finish(figure, title, source + note, alt, height=height, below=32).update_layout(
-        margin_t=110 if x else 96, showlegend=False
+        margin_t=122 if x else 96, showlegend=False
     )
 
 
@@ -78,7 +78,7 @@ def _tiled(rows, limit):
 
 
 def _colour_bar(limit):
-    scale = {"colorscale": "RdBu", "reversescale": True, "cmin": -limit, "cmax": limit}
+    scale = {"colorscale": SIGNED, "cmin": -limit, "cmax": limit, "opacity": 1}
     bar = {"thickness": 12, "len": 0.9, "tickvals": [-limit, 0, limit], "tickformat": ".2g"}
     marker = {**scale, "color": [0], "showscale": True, "colorbar": bar}
     return go.Scatter(x=[None], y=[None], mode="markers", marker=marker, hoverinfo="skip")

@@ -12,10 +12,11 @@ from minivit.figures import _COLOURS, _finish, _png
 _SYMBOLS = ("circle", "square", "diamond", "cross", "x", "triangle-up")
 
 
-def pictures(images, *, title, source, patch_size=None, names=()):
+def pictures(images, *, title, source, patch_size=None, names=(), outline=None):
     """Small images side by side, enlarged without smoothing, with lines between their patches.
 
     images: caption → uint8 array (3, height, width). names: of the patches, row by row.
+    outline: (row, column) of a patch to frame in all of them, counted from 0.
     """
     figure = make_subplots(1, len(images), subplot_titles=list(images), horizontal_spacing=0.03)
     heights = []
@@ -25,6 +26,8 @@ def pictures(images, *, title, source, patch_size=None, names=()):
         figure.add_trace(go.Image(source=data, zsmooth=False, hoverinfo="skip"), 1, column)
         if patch_size:
             _add_patches(figure, rows, columns, patch_size, names, column)
+        if outline is not None:
+            _add_outline(figure, outline, patch_size, column)
         heights.append(rows / columns)
     hidden = {"showgrid": False, "zeroline": False, "showticklabels": False, "constrain": "domain"}
     figure.update_xaxes(**hidden)
@@ -34,6 +37,7 @@ def pictures(images, *, title, source, patch_size=None, names=()):
     alt = f"{len(images)} picture{'s' * (len(images) > 1)}{cut}: {what}."
     if names:
         alt += f" The patches, row by row: {', '.join(names)}."
+    alt += _outline_in_words(outline)
     above = 24 * max(caption.count("<br>") for caption in images)  # captions of several lines
     height = 120 + above + min(400, int(760 / len(images) * max(heights)))
     figure = _finish(figure, title, source, alt, height=height, below=32)
@@ -53,11 +57,25 @@ def _add_patches(figure, rows, columns, size, names, column):
         figure.add_annotation(text=name, **place, **label, row=1, col=column)
 
 
-def heat_panels(panels, *, title, source, names=None, limits=None, x="", y=""):
+def _add_outline(figure, place, size, column):
+    """Frames the square (row, col), counted from 0, of a panel whose squares are `size` wide."""
+    top, left = (number * size - 0.5 for number in place)
+    square = {"x0": left, "x1": left + size, "y0": top, "y1": top + size}
+    figure.add_shape(
+        type="rect", line={"color": _COLOURS[-1], "width": 3}, **square, row=1, col=column
+    )
+
+
+def _outline_in_words(place):
+    return f" Outlined: row {place[0] + 1}, column {place[1] + 1}." if place is not None else ""
+
+
+def heat_panels(panels, *, title, source, names=None, limits=None, x="", y="", outline=None):
     """Arrays side by side as heat maps on one colour range, white low and blue high.
 
     panels: name → array (row, column), row 1 at the top. names: of rows and columns both; with
     them every number is written out. limits: the range, by default from 0 to the largest entry.
+    outline: (row, column) of an entry to frame in all panels, counted from 0.
     """
     arrays = {name: np.asarray(panel, np.float32) for name, panel in panels.items()}
     low, high = limits or (0.0, max(float(array.max()) for array in arrays.values()))
@@ -66,6 +84,8 @@ def heat_panels(panels, *, title, source, names=None, limits=None, x="", y=""):
     for column, array in enumerate(arrays.values(), start=1):
         hover = {"hovertemplate": "%{y} → %{x}: %{z:.3f}<extra></extra>"}
         figure.add_trace(go.Heatmap(z=array, coloraxis="coloraxis", **hover, **text), 1, column)
+        if outline is not None:
+            _add_outline(figure, outline, 1, column)
         anchor = f"y{column if column > 1 else ''}"
         figure.update_xaxes(scaleanchor=anchor, constrain="domain", title=x, col=column)
         figure.update_yaxes(showticklabels=bool(names) and column == 1, col=column)
@@ -77,6 +97,7 @@ def heat_panels(panels, *, title, source, names=None, limits=None, x="", y=""):
     alt = f"Heat maps from {low:.2f} to {high:.2f}. " + " ".join(
         f"{name}: {_heat_in_words(array, names)}" for name, array in arrays.items()
     )
+    alt += _outline_in_words(outline)
     below = 92 if names else 32 + 20 * bool(x)
     height = 100 + min(330, 760 // len(arrays)) + below
     return _finish(figure, title, source, alt, height=height, below=below)

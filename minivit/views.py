@@ -188,8 +188,8 @@ class CheckpointView:
         lines = {"QK": spectrum(W_Q, W_K.T).numpy(), "OV": spectrum(W_V, W_O).numpy()}
         panels = (
             self._matrix("W_Q W_Kᵀ", qk),
-            self._matrix("W_V W_O of the head", ov),
-            self._matrix("W_V W_proj, all heads", of_layer.sum(0)),
+            self._matrix("W_V W_O, head", ov),
+            self._matrix("W_V W_proj", of_layer.sum(0)),
             Lines(title="Singular values", lines=lines, length=rank, limit=self.largest),
         )
         of_qk, of_ov = diagonal_stats(qk, rank=rank), diagonal_stats(of_layer.sum(0))

@@ -4,9 +4,11 @@ import re
 
 import numpy as np
 import pytest
+from plotly.colors import sample_colorscale
 
 from minivit.figures import (
     ARM_NAMES,
+    SIGNED,
     alt_text,
     image_grid,
     intervals,
@@ -122,3 +124,9 @@ def test_a_long_caption_goes_on_below_and_the_drawing_keeps_its_height():
     more = long.layout.height - short.layout.height
     assert more == long.layout.margin.b - short.layout.margin.b > 0
     assert caption.yshift == line.yshift - more  # it begins where the short one stands
+
+
+def test_the_ends_of_the_range_are_still_red_and_blue():
+    blue, red = (sample_colorscale(list(SIGNED), [end], colortype="tuple")[0] for end in (0, 1))
+    for end, own, other in ((blue, 2, 0), (red, 0, 2)):  # a thin dark line looks black
+        assert end[own] > 0.6 and end[own] - end[other] > 0.5

@@ -69,6 +69,21 @@ def test_heat_panels_without_names():
     assert not figure.data[0].texttemplate
 
 
+@pytest.mark.parametrize("draw, size", [(heat_panels, 1), (pictures, 4)])
+def test_an_outline_frames_one_square_of_every_panel(draw, size):
+    shape, more = ((3, 8, 12), {"patch_size": 4}) if draw is pictures else ((2, 3), {})
+    panels = {name: np.zeros(shape, np.uint8) for name in "ab"}
+    figure = draw(panels, title="t", source=SOURCE, outline=(1, 2), **more)
+    frames = [shape for shape in figure.layout.shapes if shape.type == "rect"]
+    assert [frame.xref for frame in frames] == ["x", "x2"]
+    for frame in frames:  # a pixel or an entry with number n reaches from n - 1/2 to n + 1/2
+        assert (frame.x0, frame.x1) == (2 * size - 0.5, 3 * size - 0.5)
+        assert (frame.y0, frame.y1) == (size - 0.5, 2 * size - 0.5)
+    assert alt_text(figure).endswith("Outlined: row 2, column 3.")
+    plain = draw(panels, title="t", source=SOURCE, **more)
+    assert "Outlined" not in alt_text(plain)
+
+
 def test_scatter_tells_groups_apart_by_colour_and_shape():
     points = {"low": ([1, 2], [3, 4]), "high": ([5], [6]), "top": ([7], [8])}
     figure = scatter(points, title="t", source=SOURCE, x="across", y="up", log_y=True)
