@@ -15,6 +15,7 @@ FIRST_TUNING_SEED = 100
 RATES = {
     "laptop": {
         "torch_default": {"mimetic": 1e-3, "norm_matched": 1e-3, "plain": 1e-3, "rotated": 1e-3},
+        "vit_trunc_normal": {"mimetic": 1e-3, "norm_matched": 1e-3, "plain": 1e-3, "rotated": 1e-3},
     }
 }
 
