@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import asdict, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import torch
 
 from minivit.data import Augment, ImageSet, epoch_batches
 from minivit.model import ViT, ViTConfig
-from minivit.runtime import stream
+from minivit.runtime import Precision, stream
 from minivit.storage import read_tensors, write_tensors
 from minivit.train import TrainConfig, decay_groups, evaluate, train, warmup_cosine
 
@@ -316,6 +317,34 @@ def test_bfloat16_is_close_to_float32_and_keeps_its_weights_in_float32():
         losses[precision] = history.final.train_loss
     assert losses["bfloat16"] != losses["float32"]
     assert math.isclose(losses["bfloat16"], losses["float32"], rel_tol=0.02)
+
+
+def test_the_float16_path_of_a_t4_keeps_the_losses_of_float32(tmp_path, monkeypatch):
+    """The same code on a CPU, which only `pick_precision` keeps from it: autocast and scaler."""
+    expected = train(a_model(), a_set(), a_set(32, seed=1), CONFIG, device="cpu")
+    half = Precision(torch.float16, True, "as on a T4")
+    monkeypatch.setattr(train_module, "pick_precision", lambda *_: half)
+    file, model = tmp_path / "run.safetensors", a_model()
+    found = train(model, a_set(), a_set(32, seed=1), CONFIG, device="cpu", checkpoint=file)
+    pairs = list(zip(expected.epochs, found.epochs, strict=True))
+    for a, b in pairs:
+        assert math.isclose(a.train_loss, b.train_loss, rel_tol=0.01)
+        assert math.isclose(a.validation_loss, b.validation_loss, rel_tol=0.01)
+    assert any(a.train_loss != b.train_loss for a, b in pairs)
+    assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
+    assert read_tensors(file)[1]["scaler"]["scale"] > 1
+
+
+def test_a_step_whose_float16_gradients_overflow_is_left_out(monkeypatch):
+    half = Precision(torch.float16, True, "as on a T4")
+    monkeypatch.setattr(train_module, "pick_precision", lambda *_: half)
+    monkeypatch.setattr(
+        torch.amp,
+        "GradScaler",
+        partial(torch.amp.GradScaler, init_scale=2.0**40, growth_interval=1),
+    )
+    history = train(a_model(), a_set(), None, CONFIG, device="cpu")
+    assert all(math.isfinite(epoch.train_loss) for epoch in history.epochs)
 
 
 def test_float16_on_a_cpu_is_refused():
