@@ -30,11 +30,15 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """One table, with the notes that a reader needs to judge it."""
+    """One table, with the notes that a reader needs to judge it.
+
+    picture: a file name and a plotly figure, kept beside the table.
+    """
 
     title: str
     rows: list[Row]
     notes: tuple[str, ...] = ()
+    picture: tuple | None = None
 
 
 def interleaved(actions, repeats):
@@ -57,19 +61,20 @@ def interleaved(actions, repeats):
 def ratio(numerator, denominator):
     """Median and quartiles of the ratio in each round, as text: "1.08× (1.05-1.10)"."""
     ratios = [a / b for a, b in zip(numerator, denominator, strict=True)]
-    low, high = _quartiles(ratios)
+    low, high = quartiles(ratios)
     return f"{median(ratios):.2f}× ({low:.2f}-{high:.2f})"
 
 
 def timed_row(what, seconds, **columns):
     """A Row with the median of `seconds` and their quartiles."""
-    low, high = _quartiles(seconds)
+    low, high = quartiles(seconds)
     return Row(
         what=what, median=_readable(median(seconds)), spread=f"{low:.3g}-{high:.3g} s", **columns
     )
 
 
-def _quartiles(values):
+def quartiles(values):
+    """The first and the third quartile of a list of numbers."""
     if len(values) < 2:
         return values[0], values[0]
     low, _, high = quantiles(values, n=4, method="inclusive")

@@ -7,6 +7,7 @@ from pathlib import Path
 from benchmarks.browser import browser_sections
 from benchmarks.epochs import epoch_sections
 from benchmarks.grading import grading_sections
+from benchmarks.growth import growth_sections
 from benchmarks.initializers import initializer_sections
 from benchmarks.measure import machine
 from benchmarks.processes import process_sections
@@ -17,6 +18,7 @@ RESULTS = Path(__file__).parent / "RESULTS.md"
 BENCHMARKS = {
     "steps": step_sections,
     "epochs": epoch_sections,
+    "growth": growth_sections,
     "initializers": initializer_sections,
     "processes": process_sections,
     "browser": browser_sections,
@@ -36,6 +38,9 @@ def main(arguments=None):
         for section in BENCHMARKS[name](quick=options.quick, repeats=options.repeats):
             parts.append(_markdown(section))
             print(parts[-1], flush=True)
+            if options.write and section.picture:
+                name, figure = section.picture
+                figure.write_image(RESULTS.with_name(name), width=1000, height=520, scale=2)
     if options.write:
         write_text(RESULTS, "\n".join(parts))
 
@@ -64,7 +69,10 @@ def _markdown(section):
     for row in section.rows:
         cells = (row.what, row.median, row.spread, row.ratio, row.goal)
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, "", *(f"- {note}" for note in section.notes)]) + "\n"
+    notes = [f"- {note}" for note in section.notes]
+    if section.picture:
+        notes += ["", f"![{section.title}]({section.picture[0]})"]
+    return "\n".join([*lines, "", *notes]) + "\n"
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
 """The benchmarks run, and what they compare is the same work. Nothing here looks at a time."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from benchmarks import run
 from benchmarks.epochs import PILImages, noise_images, usual_loader, usual_transform
+from benchmarks.growth import Point, kept_for_backward
 from benchmarks.lab import CHROMIUM
 from benchmarks.measure import interleaved, ratio
 from benchmarks.peers import MODELS, parameters
@@ -136,3 +139,15 @@ def test_losses_agree_at_the_start():
     images, labels = torch.randn(4, 3, 16, 16), torch.arange(4)
     losses = [F.cross_entropy(m(images), labels) for m in (model, theirs)]
     assert torch.allclose(*losses, atol=1e-5)
+
+
+def test_what_is_kept_for_the_backward_pass_grows_with_images_and_layers_alone():
+    def kept(depth, batch):
+        return kept_for_backward(Point("", 0, replace(CONFIG, depth=depth), batch)) * batch
+
+    layer = kept(3, 4) - kept(2, 4)
+    assert layer == kept(2, 4) - kept(1, 4) > 0
+    assert kept(3, 8) - kept(2, 8) == 2 * layer
+    # At least what a layer must keep: the inputs of its four products, of GELU and of two norms.
+    numbers = CONFIG.tokens * (CONFIG.dim * (1 + 1 + 3 + 1 + 1 + 1) + 2 * CONFIG.hidden)
+    assert layer >= 4 * 4 * numbers
