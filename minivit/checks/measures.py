@@ -35,6 +35,15 @@ def untouched(arguments, result):
     return None
 
 
+def drawn(result):
+    """A Finding where randomness came from elsewhere than the argument `generator`."""
+    if result.global_drawn:
+        return Finding("generator", "numbers were drawn from torch's global generator")
+    if not result.generators["generator"]:
+        return Finding("generator", "nothing was drawn from `generator`")
+    return None
+
+
 def close(mine, target, tolerance, floor=1e-12):
     """Whether two arrays of one shape agree, relative to the target's largest entry or `floor`."""
     return mine.shape == target.shape and bool(

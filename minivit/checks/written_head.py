@@ -6,6 +6,7 @@ whether an answer behaves like one mistake, whichever noise was drawn.
 
 import numpy as np
 
+from minivit.checks.measures import drawn
 from minivit.checks.question import Finding
 from minivit.checks.truncated import describe, distance, truncated_draws
 
@@ -50,11 +51,7 @@ def _layer(arguments, result):
     wrong = _rows(arguments, (before.values != after.values).any(1))
     if wrong:
         return wrong
-    if result.global_drawn:
-        return Finding("generator", "numbers were drawn from torch's global generator")
-    if not result.generators["generator"]:
-        return Finding("generator", "nothing was drawn from `generator`")
-    return None
+    return drawn(result)
 
 
 def _rows(arguments, changed):

@@ -7,7 +7,10 @@ import torch.nn.functional as F
 from minivit.checks.question import Case
 from minivit.checks.questions.sick_layer import QUESTION, patient
 from minivit.model import sincos_positions
+from teaching.keys import hunt
 from teaching.keys.key import Key, Mutant
+
+NAMES = ("content", "positions", "qk", "ov")
 
 
 def treat(content, positions, qk, ov, grid):
@@ -96,27 +99,6 @@ def treats_everybody(content, positions, qk, ov, grid):
     return fault, content / 8, table, qk / 10, ov - 0.8 * torch.eye(len(ov))
 
 
-def named_not_mended(content, positions, qk, ov, grid):
-    return treat(content, positions, qk, ov, grid)[0], content, positions, qk, ov
-
-
-def mended_not_named(content, positions, qk, ov, grid):
-    return 0, *treat(content, positions, qk, ov, grid)[1:]
-
-
-def counted_from_one(content, positions, qk, ov, grid):
-    fault, *rest = treat(content, positions, qk, ov, grid)
-    return fault + 1, *rest
-
-
-def missing(missed):
-    def doctor(content, positions, qk, ov, grid):
-        answer = treat(content, positions, qk, ov, grid)
-        return (0, content, positions, qk, ov) if answer[0] == missed else answer
-
-    return doctor
-
-
 def shuffled_for_loud(content, positions, qk, ov, grid):
     answer = treat(content, positions, qk, ov, grid)
     return (2, content / 8, positions, qk, ov) if answer[0] == 1 else answer
@@ -126,28 +108,6 @@ def loud_for_shuffled(content, positions, qk, ov, grid):
     answer = treat(content, positions, qk, ov, grid)
     table = sincos_positions(grid, len(ov))
     return (1, content, table, qk, ov) if answer[0] == 2 else answer
-
-
-def instead(fault, place, treatment):
-    def doctor(*patient, **by_name):
-        answer = list(treat(*patient, **by_name))
-        if answer[0] == fault:
-            ill = [by_name[name] for name in ("content", "positions", "qk", "ov")]
-            answer[place] = treatment(ill[place - 1])
-        return tuple(answer)
-
-    return doctor
-
-
-def in_place(content, positions, qk, ov, grid):
-    fault, *healthy = treat(content, positions, qk, ov, grid)
-    for old, new in zip((content, positions, qk, ov), healthy, strict=True):
-        old.copy_(new)
-    return fault, content, positions, qk, ov
-
-
-def only_the_number(content, positions, qk, ov, grid):
-    return treat(content, positions, qk, ov, grid)[0]
 
 
 def hidden(rng):
@@ -178,29 +138,37 @@ KEY = Key(
     mutants=(
         Mutant("everybody is healthy", always_healthy, "shuffle-missed"),
         Mutant("every treatment for everybody", treats_everybody, "treats-everybody"),
-        Mutant("named, not mended", named_not_mended, "named-not-mended"),
-        Mutant("mended, not named", mended_not_named, "mended-not-named"),
-        Mutant("counted from one", counted_from_one, "counted-from-one"),
-        Mutant("shuffled positions missed", missing(1), "shuffle-missed"),
-        Mutant("loud content missed", missing(2), "loud-missed"),
-        Mutant("large qk missed", missing(3), "sharp-missed"),
-        Mutant("+I in ov missed", missing(4), "sign-missed"),
+        Mutant("named, not mended", hunt.named_not_mended(treat, NAMES), "named-not-mended"),
+        Mutant("mended, not named", hunt.mended_not_named(treat), "mended-not-named"),
+        Mutant("counted from one", hunt.counted_from_one(treat), "counted-from-one"),
+        Mutant("shuffled positions missed", hunt.missing(treat, NAMES, 1), "shuffle-missed"),
+        Mutant("loud content missed", hunt.missing(treat, NAMES, 2), "loud-missed"),
+        Mutant("large qk missed", hunt.missing(treat, NAMES, 3), "sharp-missed"),
+        Mutant("+I in ov missed", hunt.missing(treat, NAMES, 4), "sign-missed"),
         Mutant("shuffled positions called loud", shuffled_for_loud, "shuffled-for-loud"),
         Mutant("loud content called shuffled", loud_for_shuffled, "loud-for-shuffled"),
-        Mutant("−ov", instead(4, 4, lambda ov: -ov), "turned-over"),
+        Mutant("−ov", hunt.instead(treat, 4, 4, lambda ov, **rest: -ov), "turned-over"),
         Mutant(
             "ov − 0.4 I",
-            instead(4, 4, lambda ov: ov - 0.4 * torch.eye(len(ov))),
+            hunt.instead(treat, 4, 4, lambda ov, **rest: ov - 0.4 * torch.eye(len(ov))),
             "identity-taken-out",
         ),
         Mutant(
             "content normalised",
-            instead(2, 1, lambda content: F.layer_norm(content, content.shape[1:])),
+            hunt.instead(
+                treat, 2, 1, lambda content, **rest: F.layer_norm(content, content.shape[1:])
+            ),
             "normalised",
         ),
-        Mutant("qk / √10", instead(3, 3, lambda qk: qk / 10**0.5), "root-of-ten"),
-        Mutant("no positions", instead(1, 2, torch.zeros_like), "positions-taken-out"),
-        Mutant("in place", in_place, "untouched"),
-        Mutant("the number alone", only_the_number, "kind"),
+        Mutant(
+            "qk / √10", hunt.instead(treat, 3, 3, lambda qk, **rest: qk / 10**0.5), "root-of-ten"
+        ),
+        Mutant(
+            "no positions",
+            hunt.instead(treat, 1, 2, lambda positions, **rest: 0 * positions),
+            "positions-taken-out",
+        ),
+        Mutant("in place", hunt.in_place(treat, NAMES), "untouched"),
+        Mutant("the number alone", hunt.only_the_number(treat), "kind"),
     ),
 )

@@ -3,6 +3,7 @@
 import numpy as np
 
 from minivit.checks.fixed import Fixed, Mistake
+from minivit.checks.hunt import Hunt
 from minivit.checks.question import Case, Question
 
 LOUDER, SHARPER, BETA_OV = 8.0, 10.0, 0.4
@@ -101,14 +102,9 @@ def fault_of(arguments):
     return 4 if np.trace(arguments["ov"]) > 0 else 0
 
 
-def given(arguments):
-    return [arguments[name] for name in ("content", "positions", "qk", "ov")]
-
-
-def mended(arguments, fault=None):
-    """The four tensors after the treatment of `fault`, by default the one that is there."""
-    content, positions, qk, ov = given(arguments)
-    fault = fault_of(arguments) if fault is None else fault
+def cure(arguments, fault):
+    """The four tensors after the treatment of `fault`."""
+    content, positions, qk, ov = HUNT.given(arguments)
     if fault == 1:
         positions = table(arguments["grid"], len(ov))
     if fault == 2:
@@ -120,65 +116,12 @@ def mended(arguments, fault=None):
     return content, positions, qk, ov
 
 
-def treated(arguments):
-    return np.array(fault_of(arguments)), *mended(arguments)
-
-
-ANSWER = Fixed(treated, ("fault", "content", "positions", "qk", "ov"))
-
-
-def _named(rename):
-    """Another number for the fault, everything else right."""
-    return lambda a: (np.array(rename(fault_of(a))), *mended(a))
-
-
-def _instead(place, treat, fault):
-    """Another treatment of tensor number `place` (content is 1), where this fault is there."""
-
-    def wrong(arguments):
-        arrays = list(treated(arguments))
-        if fault_of(arguments) == fault:
-            arrays[place] = treat(given(arguments)[place - 1], arguments)
-        return tuple(arrays)
-
-    return wrong
-
-
-def _missed(fault):
-    """This fault is taken for health."""
-
-    def wrong(arguments):
-        if fault_of(arguments) == fault:
-            return np.array(0), *given(arguments)
-        return treated(arguments)
-
-    return wrong
-
-
-def _taken_for(fault, other):
-    """This fault is called, and treated as, another."""
-
-    def wrong(arguments):
-        if fault_of(arguments) == fault:
-            return np.array(other), *mended(arguments, other)
-        return treated(arguments)
-
-    return wrong
+HUNT = Hunt(fault_of, ("content", "positions", "qk", "ov"), cure)
+ANSWER = Fixed(HUNT.answer, ("fault", *HUNT.names))
 
 
 def _normalised(content, arguments):
     return (content - content.mean(1, keepdims=True)) / content.std(1, keepdims=True)
-
-
-def _all_treated(arguments):
-    """Every treatment at once, whatever is there."""
-    content, positions, qk, ov = given(arguments)
-    for fault in (1, 2, 3, 4):
-        found = dict(
-            zip(("content", "positions", "qk", "ov"), (content, positions, qk, ov), strict=True)
-        )
-        content, positions, qk, ov = mended({**arguments, **found}, fault)
-    return np.array(fault_of(arguments)), content, positions, qk, ov
 
 
 # The more an answer has to agree in, the earlier a mistake is asked for.
@@ -187,85 +130,87 @@ MISTAKES = ANSWER.diagnoses(
         "treats-everybody",
         "It gives every treatment to every patient. What was not ill has to come back as it is.",
         1,
-        _all_treated,
+        HUNT.all_treated((1, 2, 3, 4)),
     ),
     Mistake(
         "shuffle-missed",
         "It takes shuffled positions for healthy. Neither their size nor their spread has "
         "changed: only their places have.",
         1,
-        _missed(1),
+        HUNT.taken_for(1, 0),
     ),
-    Mistake("loud-missed", "It takes loud content for healthy.", 1, _missed(2)),
-    Mistake("sharp-missed", "It takes a qk that is too large for healthy.", 1, _missed(3)),
+    Mistake("loud-missed", "It takes loud content for healthy.", 1, HUNT.taken_for(2, 0)),
+    Mistake(
+        "sharp-missed", "It takes a qk that is too large for healthy.", 1, HUNT.taken_for(3, 0)
+    ),
     Mistake(
         "sign-missed",
         "It takes an ov with +I for healthy. Attention of this layer does not show it.",
         1,
-        _missed(4),
+        HUNT.taken_for(4, 0),
     ),
     Mistake(
         "shuffled-for-loud",
         "It calls shuffled positions loud content. Both change where tokens look: find a number "
         "that only one of them changes.",
         1,
-        _taken_for(1, 2),
+        HUNT.taken_for(1, 2),
     ),
     Mistake(
         "loud-for-shuffled",
         "It calls loud content shuffled positions. Both change where tokens look: find a number "
         "that only one of them changes.",
         1,
-        _taken_for(2, 1),
+        HUNT.taken_for(2, 1),
     ),
     Mistake(
         "named-not-mended",
         "The fault has its right name, and the tensors are as they came in.",
         2,
-        lambda a: (np.array(fault_of(a)), *given(a)),
+        HUNT.named_only,
     ),
     Mistake(
         "mended-not-named",
         "The layer is mended, and the number says that nothing was wrong.",
         1,
-        _named(lambda fault: 0),
+        HUNT.renamed(lambda fault: 0),
     ),
     Mistake(
         "counted-from-one",
         "All is mended, and the numbers are off by one: a healthy layer has number 0.",
         1,
-        (_named(lambda fault: fault + 1), _named(lambda fault: max(fault - 1, 0))),
+        HUNT.off_by_one(),
     ),
     Mistake(
         "turned-over",
         "All of ov has been turned over, its noise as well. Only the multiple of I was wrong.",
         3,
-        _instead(4, lambda ov, a: -ov, 4),
+        HUNT.instead(4, lambda ov, a: -ov, 4),
     ),
     Mistake(
         "identity-taken-out",
         "The +0.4 I has been taken out of ov, and nothing put in: −0.4 I should be there.",
         3,
-        _instead(4, lambda ov, a: ov - BETA_OV * np.eye(len(ov)), 4),
+        HUNT.instead(4, lambda ov, a: ov - BETA_OV * np.eye(len(ov)), 4),
     ),
     Mistake(
         "normalised",
         "The loud content was normalised, token by token. It was 8 times as loud, no more: divide "
         "by that.",
         2,
-        _instead(1, _normalised, 2),
+        HUNT.instead(1, _normalised, 2),
     ),
     Mistake(
         "root-of-ten",
         "qk was divided by √10. It is a product already: all of the 10 is in it.",
         2,
-        _instead(3, lambda qk, a: qk / np.sqrt(SHARPER), 3),
+        HUNT.instead(3, lambda qk, a: qk / np.sqrt(SHARPER), 3),
     ),
     Mistake(
         "positions-taken-out",
         "The shuffled positions were set to 0. The table is known: put it in.",
         3,
-        _instead(2, lambda positions, a: 0 * positions, 1),
+        HUNT.instead(2, lambda positions, a: 0 * positions, 1),
     ),
 )
 
