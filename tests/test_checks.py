@@ -69,6 +69,15 @@ def test_last_line_never_says_that_all_is_right(id):
     assert last == f"{n} of {n} visible checks; 3 hidden cases are graded later"
 
 
+@pytest.mark.parametrize("id", QUESTIONS)
+def test_what_is_drawn_has_a_target_of_its_own_shape(id):
+    """A figure that can't be drawn would end a check with an error, after the message."""
+    for mutant in KEYS[id].mutants:
+        finding = verdicts(QUESTIONS[id], mutant.answer, stop=True)[-1].finding
+        if finding is not None and finding.mine is not None:
+            assert finding.mine.shape == finding.target.shape, mutant.name
+
+
 def test_check_names_the_mistake_the_size_and_the_hint(capsys, monkeypatch):
     drawn = []
     monkeypatch.setattr("minivit.figures.show", drawn.append)

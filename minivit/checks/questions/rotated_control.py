@@ -98,7 +98,7 @@ def _spectra(arguments, result):
         at = int(np.abs(had - has).argmax())
         if abs(had[at] - has[at]) > 2e-3 * had[0]:
             text = f"singular value {at + 1} is {has[at]:.3f}; it was {had[at]:.3f}"
-            return Finding(name, f"{name}: {text}")
+            return Finding(name, text)
     return None
 
 
@@ -109,7 +109,14 @@ def _alignment(arguments, result):
         return None
     before = aligned(whole(*_weights(arguments)))
     text = f"cosine with I {cosine:+.3f}, it was {before:+.3f}; within ±{6 / dim:.3f} is chance"
-    return Finding("alignment", text, mine=product, target=None)
+    return Finding("alignment", text, mine=product, target=example(arguments))
+
+
+def example(arguments):
+    """The product of one control, with a turn of its own: to be drawn beside mine."""
+    product = whole(*_weights(arguments))
+    noise = np.random.default_rng(20230509).standard_normal(product.shape)
+    return product @ np.linalg.qr(noise)[0]
 
 
 def _seeds(case, results):
