@@ -1,11 +1,14 @@
 """All graded questions, by id, in the order of the lessons."""
 
 from minivit.checks.questions import (
+    coarse_overlap,
     cosine_ceiling,
     cut_diagonal,
     diagonal_z,
     fair_choice,
     fold_norm,
+    gap_closed,
+    identity_kept,
     logit_form,
     masked_reading,
     other_layout,
@@ -13,6 +16,7 @@ from minivit.checks.questions import (
     patch_matrix,
     qk_head,
     sick_layer,
+    spectrum_gap,
     table_gram,
     turned_basis,
     wave_gain,
@@ -36,5 +40,9 @@ _MODULES = (
     cut_diagonal,
     paired_gain,
     fair_choice,
+    spectrum_gap,
+    identity_kept,
+    coarse_overlap,
+    gap_closed,
 )
 QUESTIONS = {module.QUESTION.id: module.QUESTION for module in _MODULES}
