@@ -1,11 +1,14 @@
 """All graded questions, by id, in the order of the lessons."""
 
 from minivit.checks.questions import (
+    coarse_overlap,
     cosine_ceiling,
     cut_diagonal,
     diagonal_z,
     fair_choice,
     fold_norm,
+    gap_closed,
+    identity_kept,
     ledger_shares,
     logit_form,
     lucky_idea,
@@ -17,6 +20,7 @@ from minivit.checks.questions import (
     qk_head,
     rotated_control,
     sick_layer,
+    spectrum_gap,
     table_gram,
     turned_basis,
     wave_gain,
@@ -40,6 +44,10 @@ _MODULES = (
     cut_diagonal,
     paired_gain,
     fair_choice,
+    spectrum_gap,
+    identity_kept,
+    coarse_overlap,
+    gap_closed,
     ledger_shares,
     lucky_idea,
     rotated_control,
