@@ -13,11 +13,11 @@ good mean: a seed with a small gap by chance counts most. There is a better way,
 that it takes.
 
 `plain`, `method`, `pretrained` have shape (seeds,): accuracies, in the same order of seeds. Say
-that the method closes the part f of the gap. Then (method − plain) − f · (pretrained − plain) is 0 on
-average. So ask a *paired interval* about every f, as in lesson 05: f is believable as long as the
-95 % interval of these differences holds 0, that is, |mean| ≤ t · std / √n, with t the quantile that
-leaves 2.5 % on either side with n − 1 degrees of freedom, and std that of the n differences for
-this f, with n − 1 in it.
+that the method closes the part f of the gap. Then (method − plain) − f · (pretrained − plain) is 0
+on average. So ask a *paired interval* about every f, as in lesson 05: f is believable as long as
+the 95 % interval of these differences holds 0, that is, |mean| ≤ t · std / √n, with t the quantile
+that leaves 2.5 % on either side with n − 1 degrees of freedom, and std that of the n differences
+for this f, with n − 1 in it.
 
 Return three numbers `(f, low, high)`: the f for which the mean is 0, and the smallest and the
 largest f that are believable. (You may count on a gap whose own interval does not hold 0. Without
