@@ -43,13 +43,14 @@ def case(title, seeds, seed, *, fraction, gap=0.1, unsure=(0.3, 0.6)):
     levels = 0.4 + gap * np.array([[0.0], [fraction], [1.0]])
     t = quantile(0.975, seeds - 1)
     spread = sum(unsure) / 2 * gap * (seeds / 2) ** 0.5 / t  # of one run within its seed
-    while True:
+    for _ in range(10_000):
         luck = 0.03 * rng.standard_normal(seeds)
         plain, method, pretrained = levels + luck + spread * rng.standard_normal((3, seeds))
         gaps = pretrained - plain
         share = t * gaps.std(ddof=1) / seeds**0.5 / gaps.mean()
         if unsure[0] < share < unsure[1] and gaps.min() > 0.2 * gap:
             return Case(title, ({"plain": plain, "method": method, "pretrained": pretrained},))
+    raise ValueError(f"{title}: no such case among 10,000 draws; ask for other sizes")
 
 
 VISIBLE = (

@@ -204,12 +204,13 @@ def case(title, ideas, seeds, seed):
     For a few pairs of numbers (4 and 3, say) two slips always agree: these never come to an end.
     """
     rng = np.random.default_rng(seed)
-    while True:
+    for _ in range(10_000):
         luck = 0.02 * rng.standard_normal(seeds)
         gains = 0.004 * rng.standard_normal((ideas, 1))
         accuracy = 0.6 + gains + luck + 0.01 * rng.standard_normal((ideas, seeds))
         if _best_run(accuracy) != accuracy.mean(1).argmax() and _tells_all_apart(accuracy):
             return Case(title, ({"accuracy": accuracy},))
+    raise ValueError(f"{title}: no such case among 10,000 draws; ask for other sizes")
 
 
 def _best_run(accuracy):
