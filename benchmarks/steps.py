@@ -17,6 +17,7 @@ SIZES = {
     "d 64, 6 layers, 2 heads": ViTConfig(dim=64, depth=6, heads=2),
     "ViT-Tiny: d 192, 12 layers, 3 heads": ViTConfig(dim=192, depth=12, heads=3),
 }
+UNFUSED = "minivit, AdamW not fused"
 QUICK = {"a tiny model": ViTConfig(image_size=8, patch_size=4, dim=16, depth=1, heads=2)}
 
 
@@ -60,7 +61,7 @@ def _section(name, config, batch_size, repeats):
     actions = {library: training_step(model, images, labels) for library, model in models.items()}
     for name, model in tried(config, compiled=batch_size > 4).items():
         models[name] = model
-        actions[name] = training_step(model, images, labels, fused="not fused" not in name)
+        actions[name] = training_step(model, images, labels, fused=name != UNFUSED)
     seconds = interleaved(actions, repeats)
     rows = [
         timed_row(
@@ -83,7 +84,7 @@ def _section(name, config, batch_size, repeats):
 
 def tried(config, *, compiled):
     """What was tried to make minivit's step faster: a dict of name → model."""
-    found = {"minivit, AdamW not fused": MODELS["minivit"](config)}
+    found = {UNFUSED: MODELS["minivit"](config)}
     found["minivit, softmax written out"] = written_out(config)
     if compiled and shutil.which("c++"):  # seconds of compilation, before the clock
         found["minivit, compiled"] = MODELS["minivit"](config)

@@ -64,7 +64,7 @@ class Checkpoint:
                     self.start = metadata["start"]
                     return self._restore(tensors, metadata)
             except STRANGE as error:
-                raise self._not_ours() from error
+                raise self._not_ours(f" ({error})") from error
             if metadata["epochs"]:
                 raise ValueError(
                     f"{self.path} holds another run: {'; '.join(other)}. Name another file, or "
@@ -110,8 +110,8 @@ class Checkpoint:
             raise self._not_ours()
         return tensors, metadata
 
-    def _not_ours(self):
-        return ValueError(f"{self.path}: not a checkpoint of train(); name another file")
+    def _not_ours(self, reason=""):
+        return ValueError(f"{self.path}: not a checkpoint of train(){reason}; name another file")
 
     def _differences(self, tensors, metadata):
         there, here = metadata["run"], self.identity
