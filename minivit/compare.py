@@ -4,18 +4,10 @@ Arms of one seed share everything but the attention weights: base, data, batches
 recipe. What was stopped goes on where it was; a run whose record is there is not run again.
 """
 
-import multiprocessing
 import os
-import pickle
-import queue
-import signal
-import sys
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-
-import torch
 
 from minivit.data import ImageSet
 from minivit.init import ATTENTION, BASES, initialize_
@@ -37,6 +29,7 @@ from minivit.records import (
 from minivit.runtime import cpu_cores, pick_device
 from minivit.train import evaluate, train
 from minivit.variants import change_start_, parse_variant, vary
+from minivit.workers import in_processes
 
 DEFAULT_ARMS = ("plain", "norm_matched", "rotated", "mimetic")
 SPLIT_SEED = 0  # the same images for all runs: what a seed varies is weights, order, augmentation
@@ -61,6 +54,10 @@ class Arm:
             if name not in known:
                 raise ValueError(f"{name!r} is not one of {', '.join(known)}")
         parse_variant(self.variant)
+
+    def __str__(self):
+        variant = f", {self.variant}" if self.variant else ""
+        return f"{self.base}, {self.attention}, seed {self.seed}{variant}"
 
     def recipe(self, recipe):
         """What this arm makes of a recipe."""
@@ -197,7 +194,8 @@ def compare(arms, task, *, processes=None, progress=None):
                 heard = None if progress is None else partial(progress, arm)
                 found[arm] = run_arm(arm, task, callback=heard)
         elif todo:
-            found |= _run_in_processes(todo, task, min(processes, len(todo)), progress)
+            heard = progress or (lambda arm, epoch: None)
+            found |= in_processes(partial(run_arm, task=task), todo, processes, heard)
     except KeyboardInterrupt as interrupt:
         interrupt.add_note(f"{task.folder} holds what was done: run the same again to go on")
         raise
@@ -215,80 +213,6 @@ def _finished(arm, task):
     recipe = arm.recipe(task.recipe)
     wanted = as_json(recipe), task.images(recipe)[1]
     return next((record for record in records if (record.recipe, record.data) == wanted), None)
-
-
-def _run_in_processes(arms, task, processes, progress):
-    context = multiprocessing.get_context("spawn")  # a fork of a process that used torch can hang
-    jobs, news = context.Queue(), context.Queue()
-    for arm in [*arms, *[None] * processes]:
-        jobs.put(arm)
-    # Plain bytes: torch would hand tensors over in shared memory, which containers are short of.
-    arguments = (pickle.dumps(task), jobs, news)
-    workers = [context.Process(target=_work, args=arguments, daemon=True) for _ in range(processes)]
-    records = {}
-    try:
-        with _ctrl_c_later():
-            for worker in workers:
-                worker.start()
-        while len(records) < len(arms):
-            _hear(news, workers, records, progress)
-    finally:
-        for worker in workers:
-            if worker.pid is not None:  # not all were started
-                worker.terminate()
-                worker.join()
-    return records
-
-
-@contextmanager
-def _ctrl_c_later():
-    """Holds Ctrl-C back inside the block; processes that start in it never get it."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _work(packed, jobs, news):
-    """One process: takes arms until there are none and tells of each epoch and record."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this one
-    torch.set_num_threads(1)
-    task = pickle.loads(packed)
-
-    def tell(arm, epoch):
-        if not multiprocessing.parent_process().is_alive():
-            sys.exit("the comparison is gone; this epoch is kept")  # killed, so it ended nobody
-        news.put((arm, epoch))
-
-    for arm in iter(jobs.get, None):
-        try:
-            news.put((arm, run_arm(arm, task, callback=partial(tell, arm))))
-        except Exception as error:
-            news.put((arm, f"{type(error).__name__}: {error}"))
-            return
-
-
-def _hear(news, workers, records, progress):
-    try:
-        arm, said = news.get(timeout=1)
-    except queue.Empty:
-        codes = [worker.exitcode for worker in workers]
-        if any(codes):  # None: running, 0: done
-            raise RuntimeError(
-                f"a training process died (exit codes {codes}; −9 is often too little memory); "
-                "what was done is kept: run the same again to go on"
-            ) from None
-        return
-    if isinstance(said, str):
-        raise RuntimeError(f"{arm.base}, {arm.attention}, seed {arm.seed}: {said}")
-    if isinstance(said, Record):
-        records[arm] = said
-    elif progress is not None:
-        progress(arm, said)
 
 
 def curves(records):
