@@ -7,28 +7,19 @@ kept in a cache. Functions return (tensors, about): "train_images" uint8 (image,
 
 import hashlib
 import io
-import lzma
 import os
 import re
 import socket
-import tarfile
 import warnings
-import zipfile
-import zlib
-from functools import partial
 from http.client import HTTPException
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from minivit.image_files import SPLITS, collect, list_files
 from minivit.storage import file_digest, read_tensors, tensor_digest, write_tensors
 
-SPLITS = ("train", "test")
-SUFFIXES = (".jpg", ".jpeg", ".png")
-# RuntimeError: a zip with a password or an unknown compression. KeyError: a tar's dangling link.
-BROKEN = (OSError, EOFError, RuntimeError, KeyError, tarfile.TarError, zipfile.BadZipFile)
-BROKEN = (*BROKEN, zlib.error, lzma.LZMAError)
 CIFAR10_CLASSES = "airplane automobile bird cat deer dog frog horse ship truck"
 ORIGINAL_MD5 = "c58f30108f718f92721af3b95e74349a"
 ORIGINAL_FILES = ("cifar-10-batches-py", "cifar-10-python.tar.gz")
@@ -178,7 +169,7 @@ def _torchvision_cifar10():
 
 def _read_image_folders(path):
     """Returns (tensors, class names, file suffixes)."""
-    files = _collect(path)
+    files = collect(path)
     train, test = ({place[1] for place in files if place[0] == split} for split in SPLITS)
     if not files:
         raise ValueError(
@@ -206,70 +197,11 @@ def _fingerprint(path):
     if path.is_file():
         return file_digest(path)
     try:
-        stats = [(str(file.relative_to(path)), file.stat()) for file in _list(path)]
+        stats = [(str(file.relative_to(path)), file.stat()) for file in list_files(path)]
     except OSError as error:  # a link that leads nowhere
         raise ValueError(f"{path}: can't be read ({error})") from error
     stats = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
     return hashlib.sha256(repr(stats).encode()).hexdigest()
-
-
-def _collect(path):
-    """All image files as {(split, class, file name): bytes}."""
-    files, tops = {}, set()
-    try:
-        for name, read in _entries(path):
-            place = _place(path, name)
-            if place and read:
-                tops.add(place[:-3])
-                files[place[-3:]] = read()
-    except BROKEN as error:
-        archive = (
-            "either it is no archive (tar, tgz, tar.xz, zip), or it is damaged or cut short and "
-            "must be fetched again"
-        )
-        hint = "a folder of images must hold readable files" if path.is_dir() else archive
-        reason = str(error).partition("\n")[0].rstrip(":")  # tarfile lists all it has tried
-        raise ValueError(f"{path}: can't be read to its end ({reason}): {hint}") from error
-    if len(tops) > 1:
-        raise ValueError(f"{path}: holds several data sets, in the folders {sorted(tops)}")
-    return files
-
-
-def _entries(path):
-    """Yields (name, function that reads it or None) for all that stands there, in order."""
-    if path.is_dir():
-        yield from ((str(file.relative_to(path)), file.read_bytes) for file in _list(path))
-    elif zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            yield from ((name, partial(archive.read, name)) for name in archive.namelist())
-    else:
-        with tarfile.open(path) as archive:
-            for member in archive:
-                file = archive.extractfile(member)
-                yield member.name, file and file.read
-            # tarfile takes any break between two files of a plain archive for its end, and does
-            # not look at what follows: the checksum of a compressed one stands there.
-            plain = isinstance(archive.fileobj, io.BufferedReader)
-            if plain and path.stat().st_size < archive.offset + tarfile.BLOCKSIZE:
-                raise EOFError("no end-of-archive mark")
-            while archive.fileobj.read(1 << 20):
-                pass
-
-
-def _place(path, name):
-    """Returns ([folder,] split, class, file), or None for an entry that is no image of a class."""
-    entry = PureWindowsPath(name)  # knows both slashes and drive letters, on every system
-    if entry.anchor or ".." in entry.parts:
-        raise ValueError(f"{path}: the entry {name!r} climbs out of the archive; refused")
-    hidden = entry.name.startswith(".")  # macOS adds such files to a zip
-    if hidden or entry.suffix.lower() not in SUFFIXES or len(entry.parts) not in (3, 4):
-        return None
-    return entry.parts if entry.parts[-3] in SPLITS else None
-
-
-def _list(folder):
-    patterns = [f"{top}{split}/*/*" for top in ("", "*/") for split in SPLITS]
-    return sorted(file for pattern in patterns for file in folder.glob(pattern))
 
 
 def _decode_all(path, places, files):

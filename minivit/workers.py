@@ -119,7 +119,7 @@ def _serve(pipe):
         run = pickle.loads(pipe.recv_bytes())
         for job in iter(pipe.recv, None):
             pipe.send((job, *_do(run, job, pipe)))
-    except (EOFError, ConnectionError):
+    except (EOFError, OSError):  # an OSError of the job itself is an answer: `_do`
         sys.exit("the caller is gone; what was done is kept")
 
 

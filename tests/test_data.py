@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from minivit import archives
+from minivit import archives, image_files
 from minivit.data import (
     Augment,
     ImageSet,
@@ -477,6 +477,18 @@ def test_a_path_out_of_the_archive_is_refused(tmp_path, kind, name):
 def test_bad_images_and_classes_are_named(tmp_path, kind, extra, message):
     path = write(tmp_path / kind, small_files() | extra)
     with pytest.raises(ValueError, match=message):
+        cifar10(path)
+
+
+@pytest.mark.parametrize("kind", ["a.tar", "a.tgz", "a.tar.xz", "a.zip", "folder"])
+def test_a_file_that_would_fill_the_memory_is_refused(tmp_path, kind, monkeypatch):
+    """Zeros shrink to a thousandth: what an archive states of its files is not to be believed."""
+    monkeypatch.setattr(image_files, "LARGEST_FILE", 1 << 20)
+    largest = encoded(7) + bytes((1 << 20) - len(encoded(7)))
+    path = write(tmp_path / kind, small_files() | {"train/cat/7.png": largest})
+    assert len(cifar10(path)[0]) == 7, "a file of just this size is read"
+    path = write(tmp_path / f"1{kind}", small_files() | {"train/cat/7.png": largest + b"0"})
+    with pytest.raises(ValueError, match=r"train.cat.7\.png holds more than 1 MiB"):
         cifar10(path)
 
 

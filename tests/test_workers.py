@@ -106,14 +106,20 @@ def test_processes_end_when_their_caller_is_killed(tmp_path):
     assert not alive
 
 
-@pytest.mark.parametrize("given", [[], [pickle.dumps(print)]])
-def test_a_process_that_waits_ends_when_its_caller_is_gone(given, monkeypatch):
-    """Before it knows what to do, and between two jobs."""
+def half_a_message(pipe):
+    os.write(pipe.fileno(), (1000).to_bytes(4, "big") + b"as many bytes were to come")
+
+
+@pytest.mark.parametrize(
+    "say",
+    [lambda pipe: None, half_a_message, lambda pipe: pipe.send_bytes(pickle.dumps(print))],
+    ids=["nothing", "half of what to do", "what to do, and no job"],
+)
+def test_a_process_that_waits_ends_when_its_caller_is_gone(say, monkeypatch):
     monkeypatch.setattr(module.signal, "signal", lambda *_: None)
     monkeypatch.setattr(module.torch, "set_num_threads", lambda _: None)
     here, there = multiprocessing.Pipe()
-    for words in given:
-        here.send_bytes(words)
+    say(here)
     here.close()
     with pytest.raises(SystemExit, match="what was done is kept"):
         module._serve(there)
