@@ -1,7 +1,7 @@
 """Three slide decks, each one HTML file that needs no network: `python -m teaching.slides`.
 
-A deck is a Markdown file in teaching/decks/: slides between lines of `---`, each with its notes for
-the speaker below a line `Notes:`; what follows a line `. . .` waits for a key. What a slide shows is
+A deck is a Markdown file in teaching/decks/: slides between lines of `---`, each with notes for the
+speaker below a line `Notes:`; what follows a line `. . .` waits for a key. What a slide shows is
 not typed there, it is fetched:
 
     {{ figure("every-head") }}              the kept figure of the cell tagged slide:every-head
@@ -48,9 +48,10 @@ def tagged(lessons=ROOT / "lessons"):
     for path in sorted(lessons.glob("[0-9]*.ipynb")):
         for cell in nbformat.read(path, as_version=4).cells:
             for tag in cell.metadata.get("tags", []):
-                if tag.startswith("slide:") and tag in found:
+                if tag in found:
                     raise ValueError(f"two cells have the tag {tag!r}")
-                found[tag] = path.stem.split("_")[0], cell
+                if tag.startswith("slide:"):
+                    found[tag] = path.stem.split("_")[0], cell
     return found
 
 
@@ -72,7 +73,7 @@ def text_of(tag):
 
 
 def said(tag, pattern):
-    """The one group of a pattern that matches once; so a lesson that changes can't leave a slide."""
+    """The group of a pattern that matches once; ValueError where the lesson says it otherwise."""
     found = re.findall(pattern, text_of(tag))
     if len(found) != 1:
         raise ValueError(f"{pattern!r} is {len(found)} times in slide:{tag}:\n{text_of(tag)}")
@@ -97,28 +98,36 @@ def _from(tag):
     return f'<p class="from">lesson {cell_of(tag)[0]}</p>'
 
 
+def gain(base, arm):
+    """Mimetic less another arm on one base: the paired difference of their final runs, or None."""
+    return contrast([final_runs(base, "mimetic")], [final_runs(base, arm)])
+
+
 def gains(base):
-    """Mimetic less each control on one base: paired differences of the final runs."""
-    runs = {arm: final_runs(base, arm) for arm in DEFAULT_ARMS}
+    """A figure of mimetic less each of the others."""
     rows = {f"mimetic − {ARM_NAMES[arm]}": gain(base, arm) for arm in CONTROLS}
-    rows = {name: difference for name, difference in rows.items() if difference is not None}
-    source = f"{recorded_on(sum(runs.values(), []))} · test accuracy"
+    source = f"{recorded_on(runs_on(base))} · test accuracy"
     return intervals(rows, title=f"Base {base}", source=source)
 
 
 def final_curves(base):
-    """The validation accuracies of the final runs of all four arms, epoch by epoch."""
-    runs = [run for arm in DEFAULT_ARMS for run in final_runs(base, arm)]
+    """A figure of validation accuracies, epoch by epoch."""
     title = f"Four ways to start attention, base {base}"
+    runs = runs_on(base)
     return training_curves(curves(runs)[base], title=title, source=recorded_on(runs))
 
 
-def gain(base, arm):
-    return contrast([final_runs(base, "mimetic")], [final_runs(base, arm)])
+def runs_on(base):
+    """The final runs of all four arms. ValueError where an arm has fewer than two."""
+    runs = {arm: final_runs(base, arm) for arm in DEFAULT_ARMS}
+    few = [arm for arm, found in runs.items() if len(found) < 2]
+    if few:
+        raise ValueError(f"base {base}: fewer than two final runs of {', '.join(few)}")
+    return [run for found in runs.values() for run in found]
 
 
 class Figures(list):
-    """The figures of a deck. Each leaves a place on its slide, and is drawn there by deck.html.j2."""
+    """The figures of a deck. Each leaves a place on its slide; deck.html.j2 draws it there."""
 
     def of_cell(self, tag, **size):
         _, cell = cell_of(tag)
@@ -128,7 +137,7 @@ class Figures(list):
         return self.place(kept[0], **size) + _from(tag)
 
     def place(self, figure, *, height=None, room=470):
-        """The figure's place: as wide as a slide, enlarged to `room` pixels; letters grow with it."""
+        """The figure's place, as wide as a slide and `room` pixels high; letters grow with it."""
         layout = {**figure["layout"], "height": height or figure["layout"]["height"]}
         alt = layout.get("meta", {}).get("alt")
         if not alt:
