@@ -31,7 +31,7 @@ else
 OFFLINE = MINIVIT_SOURCE=synthetic
 endif
 
-.PHONY: help lab test lint format bench claims exercises matrix term grade regrade key gradescope student-release wheel colab atlas retarget picture clean
+.PHONY: help lab test lint format bench claims exercises matrix term grade regrade key gradescope slides student-release wheel colab atlas retarget picture clean
 .NOTPARALLEL:
 
 help:  ## list the targets (what `make` alone does)
@@ -86,6 +86,9 @@ key: $(VENV)/.test  ## the answer key with rubric and wrong answers to expect: d
 
 gradescope: $(VENV)/.test  ## the autograder's zip: make gradescope EXERCISE=04_building_the_initializer
 	@$(BIN)/python -m teaching.gradescope bundle $(EXERCISE)
+
+slides: $(VENV)/.test  ## three slide decks that need no network: dist/slides/
+	@$(BIN)/python -m teaching.slides
 
 student-release: $(VENV)/.test  ## a zip for learners: no solutions, no keys
 	@$(BIN)/python -m teaching.student_release

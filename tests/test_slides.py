@@ -1,0 +1,210 @@
+"""The decks: whole without a network, short, with words for every figure, and no number typed."""
+
+import json
+import re
+from urllib.parse import urlparse
+
+import pytest
+from bs4 import BeautifulSoup
+
+from benchmarks.lab import CHROMIUM, browser_page
+from teaching import slides
+
+TEXTS = {name: path.read_text(encoding="utf-8") for name, path in slides.DECKS.items()}
+WORDS = 40  # on one slide, title and tables included; what a cell printed and formulas are not
+
+
+@pytest.fixture(scope="module")
+def pages():
+    return {name: slides.built(text) for name, text in TEXTS.items()}
+
+
+def faults(page):
+    """Sentences on what a page of slides breaks, as far as it can be seen without a browser."""
+    soup = BeautifulSoup(page, "html.parser")
+    for node in soup.select("[src], link[href], [data-src], [data-background-image]"):
+        yield f"loads {node.get('src') or node.get('href') or 'something'}"
+    for style in soup.select("style"):
+        yield from (f"loads {found}" for found in re.findall(r"@import|url\((?!data:)", style.text))
+    for place in soup.select("[data-figure]"):
+        if len(place.parent.get("aria-label", "")) < 30:
+            yield "a figure without words"
+    found = [each for each in soup.select("section") if not each.select("section")]
+    if not 10 <= len(found) <= 15:
+        yield f"{len(found)} slides"
+    for slide in found:
+        yield from faults_of_slide(slide)
+
+
+def faults_of_slide(slide):
+    title = slide.select_one("h1, h2")
+    if title is None:
+        yield "a slide without a title"
+        return
+    notes = " ".join(each.extract().text for each in slide.select("aside.notes"))
+    if not notes.strip():
+        yield f"{title.text}: no notes"
+    elif title.name == "h2" and not re.search(r"(?i)\bask\b", notes):
+        yield f"{title.text}: nothing to ask the class"
+    for kind in ("[data-figure]", "math[display=block]", "pre"):
+        if len(slide.select(kind)) > 1:
+            yield f"{title.text}: more than one {kind}"
+    if "$" in slide.text or "{{" in slide.text or "\\" in slide.text:
+        yield f"{title.text}: something was not rendered"
+    for other in slide.select("pre, math, .figure, .from"):
+        other.extract()
+    if len(slide.text.split()) > WORDS:
+        yield f"{title.text}: {len(slide.text.split())} words"
+
+
+def typed_numbers(markdown):
+    """Decimals and numbers above 9 that are neither fetched nor part of a formula or a name."""
+    rest = re.sub(
+        r"\{\{.*?\}\}|\{%.*?%\}|\$\$?.+?\$\$?|95 %|^\d+ minutes?\.", "", markdown, flags=re.M
+    )
+    rest = re.sub(r"\b0\d[ab]?\b", "", rest)  # lessons
+    return re.findall(r"\d+[.,]\d+|\d{2,}", rest)
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_deck_keeps_the_rules(pages, name):
+    assert list(faults(pages[name])) == []
+    assert typed_numbers(TEXTS[name]) == []
+
+
+def slide(body, notes="1 minute. Ask: why?"):
+    return f"## A title\n\n{body}\n\nNotes:\n{notes}\n"
+
+
+def deck(*bodies, fill=10):
+    """A small deck: a title, slides with these bodies, and others up to `fill`."""
+    bodies = [*bodies, *["some words"] * (fill - 1 - len(bodies))]
+    return "\n---\n".join(["# Deck\n\nNotes:\n1 minute. x\n", *map(slide, bodies)])
+
+
+def test_each_rule_can_be_broken():
+    assert list(faults(slides.built(deck()))) == []
+    wrong = deck(
+        "<img src='https://example.org/x.png'>",
+        "words " * 41,
+        "$$a$$\n\n$$b$$",
+        "left $open",
+        '<div class="figure"><div data-figure="0"></div></div>',
+        fill=17,
+    )
+    wrong = wrong.replace("Ask: why?", "Go on.", 1)
+    said = " ".join(faults(slides.built(wrong)))
+    for words in ("loads https", "words", "more than one math", "not rendered", "without words"):
+        assert words in said
+    assert "17 slides" in said and "nothing to ask the class" in said
+    assert "loads @import" in " ".join(faults("<style>@import url(x.css)</style>"))
+    assert typed_numbers("53.1 points, in 36 heads; lesson 05, 95 %, $x_{12}$") == ["53.1", "36"]
+
+
+def test_what_is_not_there_is_a_sentence():
+    for call, words in (
+        ('{{ figure("nothing") }}', "no lesson has a cell tagged 'slide:nothing'"),
+        ('{{ figure("significance") }}', "keeps 0 figures"),
+        ('{{ said("significance", "no such (words)") }}', "is 0 times in slide:significance"),
+        ('{{ said("significance", "([0-9])") }}', "times in slide:significance"),
+        ('{{ printed("significance", "no such") }}', "no line of slide:significance"),
+        ('{{ gains("no_base") }}', "fewer than two final runs"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            slides.built(deck(call))
+    with pytest.raises(ValueError, match="minutes"):
+        slides.slides_of("## A title\n\nNotes:\nno minutes")
+    without_words = {"layout": {"title": {"text": "x"}, "height": 300}}
+    with pytest.raises(ValueError, match="no alternative text"):
+        slides.Figures().place(without_words)
+
+
+def test_one_tag_is_on_one_cell(tmp_path):
+    cell = {"cell_type": "markdown", "metadata": {"tags": ["slide:x"]}, "source": "", "id": "a"}
+    notebook = {"cells": [cell, {**cell, "id": "b"}], "metadata": {}}
+    notebook |= {"nbformat": 4, "nbformat_minor": 5}
+    (tmp_path / "00_x.ipynb").write_text(json.dumps(notebook))
+    with pytest.raises(ValueError, match="two cells have the tag 'slide:x'"):
+        slides.tagged(tmp_path)
+
+
+def test_every_tag_is_used_and_predictions_stay_out():
+    used = set(re.findall(r'(?:figure|said|printed|code)\("([\w-]+)"', " ".join(TEXTS.values())))
+    assert {f"slide:{tag}" for tag in used} == set(slides.tagged())
+    for tag in used:
+        assert "you said" not in slides.text_of(tag)
+    assert slides.text_of("significance").startswith(" DeiT")
+
+
+def test_the_guide_states_the_minutes():
+    guide = (slides.ROOT / "teaching" / "guide.md").read_text(encoding="utf-8")
+    stated = dict(re.findall(r"`(\d_\w+)`[^|]*\|[^|]*\| (\d+) \|", guide))
+    assert stated == {name: str(slides.minutes_of(name)) for name in TEXTS}
+
+
+# What does not lie on its slide: each block below the title, and each letter of a figure in it.
+OUTSIDE = """number => {
+  Reveal.slide(number, 0, 99);
+  const slide = Reveal.getCurrentSlide(), scale = Reveal.getScale();
+  const page = slide.getBoundingClientRect(), found = [];
+  const inside = (node, box, name, slack = 2) => {
+    const at = node.getBoundingClientRect();
+    if (at.width && (at.left < box.left - slack || at.right > box.right + slack
+        || at.top < box.top - slack || at.bottom > box.bottom + slack))
+      found.push(`slide ${number + 1}: ${name} is cut off`);
+  };
+  const below = new DOMRect(page.x, page.y + 80 * scale, page.width, page.height - 115 * scale);
+  for (const node of slide.querySelectorAll("p:not(.from), ul, table, pre, math, .figure"))
+    if (!node.closest("aside, h1, h2")) inside(node, below, node.textContent.slice(0, 30));
+  for (const node of slide.querySelectorAll("h1, h2")) inside(node, page, "the title");
+  for (const node of slide.querySelectorAll("pre"))
+    if (node.scrollWidth > node.clientWidth) found.push(`slide ${number + 1}: a line is cut off`);
+  for (const figure of slide.querySelectorAll(".figure")) {
+    const letters = figure.querySelectorAll("svg text");
+    if (!letters.length) found.push(`slide ${number + 1}: nothing is drawn`);
+    const box = figure.getBoundingClientRect();
+    for (const text of letters) inside(text, box, "in the figure: " + text.textContent);
+  }
+  return found;
+}"""
+
+
+def opened(page, file):
+    """Opens a deck with everything but that file refused; (what it asked for, what is cut off)."""
+    asked = []
+
+    def answer(route):
+        url = route.request.url
+        own = urlparse(url).scheme in ("data", "blob") or url.startswith(file.as_uri())
+        asked.extend([] if own else [url])
+        return route.continue_() if own else route.abort()
+
+    page.route("**/*", answer)
+    page.goto(file.as_uri())
+    page.wait_for_function("window.Reveal && Reveal.isReady()")
+    number = page.evaluate("Reveal.getTotalSlides()")
+    return asked, [each for n in range(number) for each in page.evaluate(OUTSIDE, n)]
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium here")
+def test_in_a_browser_without_a_network_every_slide_shows_all_it_has(pages, tmp_path, monkeypatch):
+    figure = '{{ figure("gain-of-waves") }}'
+    bodies = (
+        "<img src='https://example.org/x.png'>",
+        f"<pre>{'x' * 200}</pre>",
+        figure,
+        "words " * 400,
+    )
+    with browser_page(1280, 720) as page:
+        for name, text in pages.items():
+            file = tmp_path / f"{name}.html"
+            file.write_text(text, encoding="utf-8")
+            assert opened(page, file) == ([], []), name
+        monkeypatch.setattr(slides, "WIDTH", 2000)
+        file.write_text(slides.built(deck(*bodies)), encoding="utf-8")
+        asked, cut = opened(page, file)
+    assert asked == ["https://example.org/x.png"]
+    assert "slide 3: a line is cut off" in cut
+    assert "slide 4: in the figure: mimetic, measured is cut off" in cut
+    assert any(each.startswith("slide 5: words words") for each in cut)
