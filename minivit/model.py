@@ -123,10 +123,14 @@ class Attention(nn.Module):
         self.proj = nn.Linear(config.dim, config.dim)
 
     def forward(self, x: Float[Tensor, "batch token dim"]) -> Float[Tensor, "batch token dim"]:
-        qkv = self.qkv(x).unflatten(2, (3, self.num_heads, -1))  # (batch, token, 3, head, head_dim)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each (batch, head, token, head_dim)
+        # By chunks: the gradient of a permuted tensor would be copied once more.
+        query, key, value = (self._by_head(part) for part in self.qkv(x).chunk(3, dim=2))
         mixed = F.scaled_dot_product_attention(query, key, value)
         return self.proj(mixed.transpose(1, 2).flatten(2))
+
+    def _by_head(self, x):
+        """(batch, token, dim) → (batch, head, token, head_dim)."""
+        return x.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
 
 
 class MLP(nn.Module):
