@@ -95,6 +95,16 @@ def test_setup_cell_is_the_lessons():
     assert all(setup in code(solved) for solved, _ in PAIRS)
 
 
+def test_every_notebook_has_the_same_rules():
+    """What the checks count on: the names they call by, and arguments that stay as they are."""
+    rules = set()
+    for solved, _ in PAIRS:
+        text = "\n".join(cell.source for cell in nbformat.read(solved, as_version=4).cells)
+        rules |= {line for line in text.splitlines() if line.startswith("| **Rules** |")}
+    (rule,) = rules
+    assert "of their arguments" in rule and "leaves what it is given as it is" in rule
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("solved, given", PAIRS)
 def test_nbgrader_takes_the_source(solved, given, tmp_path):

@@ -13,6 +13,7 @@ __all__ = ["QUESTIONS", "Question", "Verdict", "check", "examples", "run_case", 
 
 # Findings to which no hint has anything to say.
 UNEXPLAINED = ("raised", "stopped", "unwritten", "missing", "dtype", "untouched")
+UNEXPLAINED += ("nothing", "kind")
 
 
 def check(id, function):
@@ -79,7 +80,7 @@ def report(question, found) -> str:
     last, passed = found[-1], sum(verdict.passed for verdict in found)
     if not last.passed:
         lines += ["", *explain(last).splitlines()]
-        lines += [f"Hint {n}: read it below this cell." for n in _hints(last)]
+        lines += [f"Hint {n}: read it below this cell." for n in _hints(question, last)]
         lines.append("")
     total = len(question.visible)
     lines.append(
@@ -96,10 +97,11 @@ def explain(verdict, *, numbers=True) -> str:
     return "\n".join(parts)
 
 
-def _hints(verdict):
+def _hints(question, verdict):
     if verdict.diagnosis:
         return (verdict.diagnosis.hint,)
-    return () if verdict.finding.aspect in UNEXPLAINED else (1,)
+    aspect = verdict.finding.aspect
+    return () if aspect in UNEXPLAINED else (question.first_hints.get(aspect, 1),)
 
 
 def _draw(question, verdict):

@@ -79,9 +79,9 @@ def call(function, arguments) -> Result:
     except NotImplementedError as error:
         return Result(problem=Problem("unwritten", str(error)))
     except Exception as error:
-        return Result(problem=_problem(error))
+        return Result(problem=_problem(error, given))
     try:
-        returned, what = _plain(answer), type(answer).__name__
+        returned, what = _plain(answer), _name(answer)
         tensors = {name: each for name, each in given.items() if isinstance(each, torch.Tensor)}
         return Result(
             returned=returned,
@@ -119,6 +119,14 @@ def _plain(answer):
     return None
 
 
+def _name(answer):
+    """Its type, and what it holds where that is a few things."""
+    name = type(answer).__name__
+    if not isinstance(answer, tuple | list) or len(answer) > 5:
+        return name
+    return f"{name} of {', '.join(type(each).__name__ for each in answer) or 'nothing'}"
+
+
 def _array(item):
     tensor = item.detach() if isinstance(item, torch.Tensor) else torch.as_tensor(item)
     if tensor.numel() > MOST_NUMBERS:
@@ -128,11 +136,16 @@ def _array(item):
     return Array(tensor.cpu().to(torch.float64).numpy().copy(), dtype, device)
 
 
-def _problem(error):
-    """The error in words, with the line of the learner's own code that it came from."""
+def _problem(error, given=()):
+    """The error in words, with the line of the learner's own code that it came from.
+
+    Where there is no such line, the call itself failed: it has other names for what it is given.
+    """
     frames = traceback.extract_tb(error.__traceback__)[1:]
     own = [frame for frame in frames if "site-packages" not in frame.filename]
     text = f"{type(error).__name__}: {str(error)[:300]}"
+    if given and not frames and isinstance(error, TypeError):
+        text += f". It is called by name, with {', '.join(given)}: keep the names of the arguments"
     return Problem("raised", text, (own[-1].line or "") if own else "")
 
 

@@ -5,6 +5,7 @@ An answer is the number of the fault, then the tensors as they were before it ha
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
@@ -37,6 +38,13 @@ class Hunt:
 
     def off_by_one(self):
         return self.renamed(lambda fault: fault + 1), self.renamed(lambda fault: max(fault - 1, 0))
+
+    def exchanged(self, faults):
+        """Of `faults` numbers, two in each other's place: one function for each pair."""
+        return tuple(
+            self.renamed(lambda fault, swap={a: b, b: a}: swap.get(fault, fault))
+            for a, b in combinations(range(faults), 2)
+        )
 
     def instead(self, place, treat, fault):
         """Another treatment of tensor `place` (the first is 1), where this fault is there."""

@@ -11,10 +11,9 @@ def returned(results, count, shapes, names):
         arrays = result.returned
         if arrays == ():
             return Finding("nothing", "it returned nothing; is there a return?")
-        wanted = f"{count} tensors" if count > 1 else "a tensor"
         if arrays is None or len(arrays) != count:
-            got = result.what if arrays is None else f"{len(arrays)} tensors or numbers"
-            return Finding("kind", f"it returned {got}; expected {wanted}: {', '.join(names)}")
+            wanted = f"{_kinds(count, shapes)}: {', '.join(names)}"
+            return Finding("kind", f"it returned {_got(result)}; expected {wanted}")
         for array, shape, name in zip(arrays, shapes, names, strict=True):
             if array.values.shape != shape:
                 return Finding("shape", f"{name} has shape {array.values.shape}; expected {shape}")
@@ -24,6 +23,24 @@ def returned(results, count, shapes, names):
                 bad = int((~np.isfinite(array.values)).sum())
                 return Finding("finite", f"{name}: {bad} of {array.values.size} are not finite")
     return None
+
+
+def _kinds(count, shapes):
+    """What is to come back, in words; a number has the shape ()."""
+    kinds = ["number" for shape in shapes if shape == ()] + ["tensor" for shape in shapes if shape]
+    kind = " or ".join(dict.fromkeys(kinds))
+    return f"one {kind}" if count == 1 else f"{count} {kind.replace(' or ', 's and ')}s"
+
+
+def _got(result):
+    """What came back instead, in words."""
+    arrays = result.returned
+    if arrays is None:
+        return f"a {result.what}"
+    if len(arrays) > 1:
+        return f"{len(arrays)} tensors or numbers"
+    shape = arrays[0].values.shape
+    return f"one tensor of shape {shape}" if shape else "one number"
 
 
 def untouched(arguments, result):

@@ -5,7 +5,7 @@ which no learner's installation holds.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -54,6 +54,7 @@ class Question:
 
     judge(case, results) → a Finding or None; it may look only at what the contract fixes. hidden:
     how many cases are kept for grading. tolerates: what a right answer is free in, for the reader.
+    first_hints: aspect → number of the hint to begin with where no diagnosis fits; 1 by default.
     """
 
     id: str
@@ -70,6 +71,7 @@ class Question:
     hints: tuple[str, str, str]
     diagnoses: tuple[Diagnosis, ...]
     tolerates: str
+    first_hints: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -117,6 +117,17 @@ def class_last(fine):
     return rest / rest.sum(-1, keepdim=True)
 
 
+def divided_late(fine, coarse, side, factor):
+    A = nine_axes(fine[:, 1:, 1:], side, factor).sum(4).mean(2)
+    pairs = smaller(A / A.sum(-1, keepdim=True), coarse)
+    return pairs.diagonal(dim1=1, dim2=2).mean(-1), off_diagonal_mean(pairs)
+
+
+def other_image(fine, coarse, side, factor):
+    overlap, _ = overlap_and_chance(fine, coarse, side, factor)
+    return overlap, overlap_and_chance(fine, coarse.roll(1, 0), side, factor)[0]
+
+
 def even_control(fine, coarse, side, factor):
     overlap, _ = overlap_and_chance(fine, coarse, side, factor)
     return overlap, coarse.clamp(max=1 / side**2).sum(-1).mean(1)
@@ -207,7 +218,14 @@ KEY = Key(
             "own-row-in-control",
         ),
         Mutant("even attention for a control", even_control, "even-control"),
-        Mutant("one other row", one_other, "chance"),
+        Mutant("one other row", one_other, "one-other-row"),
+        Mutant("divided after merging", divided_late, "divided-late"),
+        Mutant("another image for a control", other_image, "other-image"),
+        Mutant(
+            "divided by n²",
+            partial(variant, control=lambda p: off_diagonal_mean(p) * (1 - 1 / p.shape[1])),
+            "n-squared",
+        ),
         Mutant("class token kept", with_class, "shape"),
         Mutant("a mean over images", over_images, "shape"),
         Mutant("the difference", difference, "kind"),

@@ -125,6 +125,25 @@ def fraction_alone(plain, method, pretrained):
     return gap_closed(plain, method, pretrained)[0]
 
 
+def middle(plain, method, pretrained):
+    _, low, high = gap_closed(plain, method, pretrained)
+    return (low + high) / 2, low, high
+
+
+def on_a_grid(plain, method, pretrained, *, step=0.01):
+    """Tries every f from −20 to 20."""
+    a, g = (method - plain).double(), (pretrained - plain).double()
+    f = torch.arange(-20, 20, step, dtype=torch.float64)
+    d = a[:, None] - f * g[:, None]
+    t = stats.t.ppf(0.975, len(a) - 1)
+    believable = f[d.mean(0).abs() <= t * d.std(0) / len(a) ** 0.5]
+    return a.mean() / g.mean(), believable[0], believable[-1]
+
+
+def sorted_first(plain, method, pretrained):
+    return gap_closed(*(each.sort().values for each in (plain, method, pretrained)))
+
+
 def at_most_one(plain, method, pretrained):
     """The ends of a fraction belong between 0 and 1, don't they?"""
     f, low, high = gap_closed(plain, method, pretrained)
@@ -156,6 +175,7 @@ KEY = Key(
         "a search for both ends": by_search,
         "numpy's roots": by_roots,
         "loops and bisection": by_loops,
+        "steps of 0.0005": partial(on_a_grid, step=5e-4),
     },
     mutants=(
         Mutant(
@@ -209,7 +229,25 @@ KEY = Key(
             "ends-exchanged",
         ),
         Mutant("method and pretrained exchanged", plain_as_method, "f"),
-        Mutant("ends cut to 0 … 1", at_most_one, "low"),
+        Mutant("ends cut to 0 … 1", at_most_one, "cut"),
+        Mutant(
+            "5 % on one side",
+            partial(variant, factor=lambda n: stats.t.ppf(0.95, n - 1)),
+            "one-sided",
+        ),
+        Mutant(
+            "n − 2 degrees of freedom",
+            partial(variant, factor=lambda n: stats.t.ppf(0.975, n - 2)),
+            "degrees-of-freedom",
+        ),
+        Mutant(
+            "2 n − 2 degrees of freedom",
+            partial(variant, factor=lambda n: stats.t.ppf(0.975, 2 * n - 2)),
+            "degrees-of-freedom",
+        ),
+        Mutant("sorted", sorted_first, "sorted"),
+        Mutant("the middle of the ends", middle, "middle"),
+        Mutant("steps of 0.01", on_a_grid, "rough-search"),
         Mutant("the fraction alone", fraction_alone, "kind"),
         Mutant("subtracts in place", subtracts_in_place, "untouched"),
     ),

@@ -116,6 +116,27 @@ def new_squared(start, end):
     return identity, noise, new**2
 
 
+def noise_alone(along):
+    """A slip in what is returned as `noise`; `new` is computed well."""
+
+    def answer(start, end):
+        identity, _, new = what_is_left(start, end)
+        return identity, along(end, rest_of(start)).flatten(), new
+
+    return answer
+
+
+def one_level(start, end):
+    beta = level(start).mean()
+    rest = start - beta * torch.eye(start.shape[1])
+    return level(end).flatten() / beta, *variant(start, end, rest=lambda start: rest)[1:]
+
+
+def other_order(start, end):
+    identity, noise, new = what_is_left(start, end)
+    return noise, identity, new
+
+
 def of_the_network(start, end):
     return tuple(each.mean() for each in what_is_left(start, end))
 
@@ -216,6 +237,38 @@ KEY = Key(
         Mutant(
             "divided by the start",
             partial(variant, new=lambda s, e, c, N: size(rest_of(e) - c * N) / size(s)),
+            "new-over-start",
+        ),
+        Mutant(
+            "a cosine, new is right",
+            noise_alone(lambda end, N: inner(end, N) / size(end) / size(N)),
+            "noise-cosine",
+        ),
+        Mutant(
+            "the trace of end N",
+            partial(variant, along=lambda end, N: inner(end, N.mT) / inner(N, N)),
+            "matrix-product",
+        ),
+        Mutant(
+            "traces of both products",
+            noise_alone(lambda end, N: inner(end, N.mT) / inner(N, N.mT)),
+            "matrix-product",
+        ),
+        Mutant("one β", one_level, "one-level"),
+        Mutant("noise first", other_order, "order"),
+        Mutant(
+            "all of N taken out",
+            partial(variant, new=lambda s, e, c, N: size(rest_of(e) - N) / size(e)),
+            "start-taken-out",
+        ),
+        Mutant(
+            "β I taken out",
+            partial(variant, new=lambda s, e, c, N: size(e - s + N - c * N) / size(e)),
+            "start-taken-out",
+        ),
+        Mutant(
+            "divided by the rest",
+            partial(variant, new=lambda s, e, c, N: size(rest_of(e) - c * N) / size(rest_of(e))),
             "new-over-start",
         ),
         Mutant("a share of squares", new_squared, "new-squared"),

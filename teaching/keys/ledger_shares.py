@@ -123,6 +123,12 @@ def every_set_once(gains):
     return torch.stack([gains.diff(dim=rule).mean() for rule in range(gains.ndim)])
 
 
+def by_place(gains):
+    n = gains.ndim
+    rows = over(gains, orders=all_orders, finish=lambda changes: changes)
+    return rows.gather(1, torch.tensor(list(permutations(range(n))))).mean(0)
+
+
 def as_a_table(gains):
     """The changes of every order, no mean."""
     return over(gains, orders=all_orders, finish=lambda changes: changes)
@@ -177,6 +183,7 @@ KEY = Key(
             partial(over, orders=all_orders, finish=lambda changes: changes.sum(0)),
             "sum-over-orders",
         ),
+        Mutant("by the place in the order", by_place, "by-place"),
         Mutant("the changes of every order", as_a_table, "shape"),
         Mutant("in place", in_place, "untouched"),
     ),

@@ -102,6 +102,32 @@ def over_the_rest(accuracy):
     return best, accuracy[best].mean() - rest.mean(), luck
 
 
+def over_the_second(accuracy):
+    best, _, luck = lucky_best(accuracy)
+    first, second = accuracy.mean(1).topk(2).values
+    return best, first - second, luck
+
+
+def seeds_for_ideas(accuracy):
+    return lucky_best(accuracy.T)
+
+
+def other_constant(change):
+    """change(m) → what the largest of m is taken for."""
+
+    def answer(accuracy):
+        best, lead, luck = lucky_best(accuracy)
+        return best, lead, luck / constant(len(accuracy)) * change(len(accuracy))
+
+    return answer
+
+
+def ideas_averaged(accuracy):
+    best, lead, luck = lucky_best(accuracy)
+    m, n = accuracy.shape
+    return best, lead, luck * (n / m) ** 0.5
+
+
 def degrees(count):
     return partial(variant, spread=partial(common, degrees=count))
 
@@ -144,6 +170,17 @@ KEY = Key(
             "counted-from-one",
         ),
         Mutant("over all others", over_the_rest, "over-the-rest"),
+        Mutant("over the second", over_the_second, "over-the-second"),
+        Mutant("seeds for ideas", seeds_for_ideas, "axes"),
+        Mutant(
+            "Φ to the power m",
+            other_constant(lambda m: m / (m + 1) * constant(m + 1)),
+            "other-constant",
+        ),
+        Mutant("no m in the integral", other_constant(lambda m: constant(m) / m), "other-constant"),
+        Mutant("√(2 ln m)", other_constant(lambda m: np.sqrt(2 * np.log(m))), "other-constant"),
+        Mutant("√m", ideas_averaged, "m-for-n"),
+        Mutant("σ²", partial(variant, spread=lambda a: common(a).square()), "squared"),
         Mutant(
             "std within ideas",
             partial(variant, spread=lambda a: a.var(1).mean().sqrt()),

@@ -126,6 +126,12 @@ def taken_for(fault, other, treatment):
     return doctor
 
 
+def misnamed(qkv, out, heads):
+    """All is mended, with the names of faults 2 and 4 exchanged."""
+    fault, *weights = mend(qkv, out, heads)
+    return {2: 4, 4: 2}.get(fault, fault), *weights
+
+
 def roll(third, steps):
     def treatment(qkv, out, heads):
         parts = qkv.view(3, heads, -1, len(out)).clone()
@@ -181,6 +187,7 @@ KEY = Key(
         Mutant("named, not mended", hunt.named_not_mended(mend, NAMES), "named-not-mended"),
         Mutant("mended, not named", hunt.mended_not_named(mend), "mended-not-named"),
         Mutant("counted from one", hunt.counted_from_one(mend), "counted-from-one"),
+        Mutant("two names exchanged", misnamed, "counted-from-one"),
         Mutant("keys the other way", hunt.instead(mend, 2, 1, roll(1, -1)), "wrong-way-round"),
         Mutant("queries moved", hunt.instead(mend, 2, 1, roll(0, -1)), "queries-moved"),
         Mutant("the layout once more", hunt.instead(mend, 4, 1, other_way), "reshaped"),

@@ -103,6 +103,26 @@ def transposes(first, second, generator):
     return tuple(each.T for each in rotated_control(first, second, generator))
 
 
+def taken_apart(first, second, generator):
+    """A R, taken apart by an SVD with a root of the singular values on either side."""
+    A = first.T @ second.T @ random_orthogonal(len(second), generator)
+    left, size, right = torch.linalg.svd(A)
+    hidden = random_orthogonal(len(first), generator)[:, : len(size)]
+    return hidden @ (left * size.sqrt()).T, (size.sqrt()[:, None] * right).T @ hidden.T
+
+
+def turned_in_part(first, second, generator):
+    """One direction in three is turned."""
+    some = len(second) // 3
+    rows = torch.cat([random_orthogonal(some, generator) @ second[:some], second[some:]])
+    return first, rows
+
+
+def turned_a_little(first, second, generator):
+    noise = 0.02 * torch.randn(len(second), len(second), generator=generator)
+    return first, torch.linalg.matrix_exp(noise - noise.T) @ second
+
+
 def in_place(first, second, generator):
     second.copy_(rotated_control(first, second, generator)[1])
     return first, second
@@ -117,7 +137,9 @@ def hidden(rng):
         seeds = [int(seed) for seed in rng.integers(2**31, size=2)]
         calls = (seeds[0], seeds[0], seeds[1]) if number == 2 else seeds[:1]
         beta = float(rng.choice([-1, 1]) * rng.uniform(0.7, 1.1))
-        cases.append(case(f"{width} hidden numbers", dim, width, calls, beta=beta))
+        share = float(rng.choice([rng.uniform(0.1, 0.3), rng.uniform(0.7, 0.9)]))
+        more = {"beta": beta, "share": share}
+        cases.append(case(f"{width} hidden numbers", dim, width, calls, **more))
     return tuple(cases)
 
 
@@ -145,6 +167,9 @@ KEY = Key(
         Mutant("turned between and back", partial(turned, between=("H", "HT")), "cancelled"),
         Mutant("minus", opposite, "sign"),
         Mutant("R on both sides", partial(turned, before="R", behind="RT"), "both-sides"),
+        Mutant("taken apart anew", taken_apart, "taken-apart"),
+        Mutant("a third turned", turned_in_part, "weakened"),
+        Mutant("turned a little", turned_a_little, "weakened"),
         Mutant("a generator of its own", own_generator, "generator"),
         Mutant("torch's global generator", global_generator, "generator"),
         Mutant("rows moved by one", fixed_shift, "generator"),

@@ -49,6 +49,13 @@ def by_small_products(W_Q_a, W_K_a, W_Q_b, W_K_b):
     return (2 - 2 * inner).clamp_min(0).sqrt()
 
 
+def in_float32(W_Q_a, W_K_a, W_Q_b, W_K_b):
+    """√(2 − 2 cosine), in float32: beside a twin it is a few ten-thousandths, not 0."""
+    n = min(W_Q_a.shape[2], W_Q_b.shape[2])
+    s, t = norm_one(svd_of_product(W_Q_a, W_K_a)), norm_one(svd_of_product(W_Q_b, W_K_b))
+    return (2 - 2 * s[:, :n] @ t[:, :n].T).clamp_min(0).sqrt()
+
+
 def in_numpy(W_Q_a, W_K_a, W_Q_b, W_K_b):
     def spectra(W_Q, W_K):
         product = np.einsum("hik,hjk->hij", W_Q.numpy(), W_K.numpy()).astype(np.float64)
@@ -72,6 +79,15 @@ def svd_of_factors(W_Q, W_K):
     return torch.linalg.svdvals(W_Q) * torch.linalg.svdvals(W_K)
 
 
+def of_small_product(W_Q, W_K):
+    return torch.linalg.svdvals(W_Q.mT @ W_K)
+
+
+def sizes_of_eigenvalues(W_Q, W_K):
+    sizes = torch.linalg.eigvals(W_Q @ W_K.mT).abs().sort(dim=1, descending=True).values
+    return sizes[:, : W_Q.shape[2]]
+
+
 def norm_one(values):
     return values / values.norm(dim=1, keepdim=True)
 
@@ -82,6 +98,10 @@ def behind(values, n):
 
 def before(values, n):
     return F.pad(values, (n - values.shape[1], 0))
+
+
+def as_long(values, n):
+    return F.interpolate(values[:, None], size=n, mode="linear")[:, 0]
 
 
 def variant(
@@ -166,6 +186,7 @@ KEY = Key(
         "pair by pair, float64": by_loops,
         "eigenvalues of k × k, inner products": by_small_products,
         "numpy, einsum, 64 values": in_numpy,
+        "inner products of lists, float32": in_float32,
     },
     mutants=(
         Mutant("cut to the shorter list", partial(variant, n=min), "cut-short"),
@@ -184,6 +205,17 @@ KEY = Key(
             "other-norm",
         ),
         Mutant("σ of W_Q times σ of W_K", partial(variant, values=svd_of_factors), "factors"),
+        Mutant(
+            "σ of W_Q", partial(variant, values=lambda Q, K: torch.linalg.svdvals(Q)), "one-factor"
+        ),
+        Mutant("W_Qᵀ W_K", partial(variant, values=of_small_product), "small-product"),
+        Mutant("eigenvalues of M", partial(variant, values=sizes_of_eigenvalues), "eigenvalues"),
+        Mutant("stretched", partial(variant, fill=as_long), "stretched"),
+        Mutant(
+            "one norm for all heads",
+            partial(variant, scale=lambda values: values / values.norm()),
+            "one-norm",
+        ),
         Mutant(
             "eigenvalues of M Mᵀ",
             partial(variant, values=lambda W_Q, W_K: svd_of_product(W_Q, W_K).square()),

@@ -126,6 +126,25 @@ def _even(arguments):
     return common(arguments)[0], even
 
 
+def _other_image(arguments):
+    """Row i of the next image's map for a control."""
+    B = np.roll(arguments["coarse"], 1, 0)
+    return common(arguments)[0], np.minimum(brought(arguments), B).sum(-1).mean(-1)
+
+
+def _rows_to_one(A):
+    return A / A.sum(-1, keepdims=True)
+
+
+def _without_own(pairs):
+    """The sum over all i ≠ l."""
+    return pairs.sum((1, 2)) - np.trace(pairs, axis1=1, axis2=2)
+
+
+def _next_row(step):
+    return lambda pairs: np.trace(np.roll(pairs, -step, 2), axis1=1, axis2=2) / pairs.shape[1]
+
+
 def _cosines(A, B):
     lengths = (np.linalg.norm(each, axis=-1) for each in (A, B))
     of_A, of_B = lengths
@@ -157,6 +176,13 @@ MISTAKES = ANSWER.diagnoses(
         "What A gives to its class token is missing: rows no longer sum to 1.",
         1,
         _with(drop=_not_again),
+    ),
+    Mistake(
+        "divided-late",
+        "Rows were made to sum to 1 after the patches were put together. A fine patch that looks "
+        "at the class token a lot counts less then. First each row of `fine`, then the mean.",
+        1,
+        _with(drop=_not_again, turn=_rows_to_one),
     ),
     Mistake(
         "class-last",
@@ -211,6 +237,24 @@ MISTAKES = ANSWER.diagnoses(
         _with(control=lambda pairs: pairs.mean((1, 2))),
     ),
     Mistake(
+        "n-squared",
+        "There are n (n − 1) pairs i ≠ l. The sum over them is divided by n².",
+        3,
+        _with(control=lambda pairs: _without_own(pairs) / pairs.shape[1] ** 2),
+    ),
+    Mistake(
+        "one-other-row",
+        "The control takes one other row for each i. It is the mean over all of them.",
+        3,
+        (_with(control=_next_row(1)), _with(control=_next_row(-1))),
+    ),
+    Mistake(
+        "other-image",
+        "The control is another image's row i. It is for other rows of the same image.",
+        3,
+        _other_image,
+    ),
+    Mistake(
         "even-control",
         "The control is even attention. It should look as B does, from other places.",
         3,
@@ -235,4 +279,5 @@ QUESTION = Question(
     diagnoses=MISTAKES,
     tolerates="views, a matrix of zeros and ones, pooling, loops, 1 − half the sum of absolute "
     "differences, float64",
+    first_hints={"chance": 3},
 )

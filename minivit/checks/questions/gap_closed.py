@@ -3,7 +3,7 @@
 import numpy as np
 
 from minivit.checks.fixed import Fixed, Mistake, altered
-from minivit.checks.question import Case, Question
+from minivit.checks.question import Case, Diagnosis, Question
 from minivit.checks.questions.paired_gain import quantile
 
 STATEMENT = """\
@@ -20,8 +20,8 @@ that leaves 2.5 % on either side with n − 1 degrees of freedom, and std that o
 for this f, with n − 1 in it.
 
 Return three numbers `(f, low, high)`: the f for which the mean is 0, and the smallest and the
-largest f that are believable. (You may count on a gap whose own interval does not hold 0. Without
-that there are no two ends.)
+largest f that are believable, all to three digits behind the point or better. (You may count on a
+gap whose own interval does not hold 0. Without that there are no two ends.)
 
 **Usual trap.** The std depends on f, too. So the interval isn't f ± something: it reaches further
 on one side than on the other.
@@ -91,7 +91,7 @@ def closed(
     return np.array(mean[0] / mean[1]), np.array(low), np.array(high)
 
 
-ANSWER = Fixed(closed, ("f", "low", "high"), tolerance=2e-3, floor=0.1)
+ANSWER = Fixed(closed, ("f", "low", "high"), tolerance=2e-3, floor=0.5)
 
 
 def _with(**slips):
@@ -146,6 +146,28 @@ def _left_open(arguments):
     return np.stack([pretrained - method, pretrained - plain])
 
 
+def _sorted(arguments):
+    return differences({name: np.sort(each) for name, each in arguments.items()})
+
+
+def _middle(arguments):
+    _, low, high = closed(arguments)
+    return (low + high) / 2, low, high
+
+
+def _cut(arguments):
+    f, *ends = closed(arguments)
+    return f, *(np.array(each.clip(0, 1)) for each in ends)
+
+
+def _nearly(case, results):
+    """All within a few steps of a search."""
+    numbers = [array.values for array in results[0].returned]
+    return bool(np.abs(np.subtract(numbers, closed(case.calls[0]))).max() < 0.03)
+
+
+SAYS = "All three are near. If you search for the ends, take finer steps."
+ROUGH = Diagnosis("rough-search", SAYS, 2, _nearly, ("f", "low", "high"))  # asked last
 MISTAKES = ANSWER.diagnoses(
     Mistake(
         "fractions",
@@ -190,9 +212,38 @@ MISTAKES = ANSWER.diagnoses(
     ),
     Mistake(
         "degrees-of-freedom",
-        "t is taken with n degrees of freedom. One went into the mean.",
+        "t is taken with other degrees of freedom than n − 1: of n differences, one goes into the "
+        "mean.",
         2,
-        _with(factor=lambda n: quantile(0.975, n)),
+        (
+            _with(factor=lambda n: quantile(0.975, n)),
+            _with(factor=lambda n: quantile(0.975, max(n - 2, 1))),
+            _with(factor=lambda n: quantile(0.975, 2 * n - 2)),
+        ),
+    ),
+    Mistake(
+        "one-sided",
+        "t leaves 5 % on one side. It should leave 2.5 % on either side.",
+        2,
+        _with(factor=lambda n: quantile(0.95, n - 1)),
+    ),
+    Mistake(
+        "sorted",
+        "The accuracies were sorted, each tensor by itself. Those of one seed belong together.",
+        1,
+        _with(of=_sorted),
+    ),
+    Mistake(
+        "middle",
+        "f is the middle of the interval. It reaches further on one side than on the other.",
+        1,
+        _middle,
+    ),
+    Mistake(
+        "cut",
+        "The ends were cut to 0 … 1. A method may do harm, or more than pretraining.",
+        2,
+        _cut,
     ),
     Mistake(
         "no-root-n",
@@ -223,6 +274,7 @@ MISTAKES = ANSWER.diagnoses(
         lambda a: (closed(a)[0], closed(a)[2], closed(a)[1]),
     ),
 )
+MISTAKES += (ROUGH,)
 
 
 QUESTION = Question(
@@ -240,4 +292,5 @@ QUESTION = Question(
     hints=HINTS,
     diagnoses=MISTAKES,
     tolerates="the quadratic formula, a search for both ends, loops, numpy, float64",
+    first_hints={"low": 2, "high": 2},
 )

@@ -100,6 +100,27 @@ def _with(**slips):
     return lambda arguments: parts(arguments, **slips)
 
 
+def _noise(along):
+    """A slip in `noise` that `new` inherits, and the same where `new` is right."""
+    slip = _with(along=along)
+    return slip, lambda arguments: (parts(arguments)[0], slip(arguments)[1], parts(arguments)[2])
+
+
+def _crossed(A, B):
+    """trace(A B): A[i, j] beside B[j, i]."""
+    return inner(A, B.transpose(0, 2, 1))
+
+
+def _one_level(arguments):
+    """The mean β of all layers."""
+    beta = level(arguments["start"]).mean()
+    return parts(
+        arguments,
+        rest=lambda start: start - beta * eye(start),
+        kept=lambda start, end: level(end) / beta,
+    )
+
+
 def _cosines(start, end):
     """How the cosine with I changed."""
     return level(end) / norm(end) * norm(start) / level(start)
@@ -148,21 +169,43 @@ MISTAKES = ANSWER.diagnoses(
         "`noise` is a cosine: it says how much of the *direction* is left, not how much of N.",
         2,
         (
-            _with(along=lambda end, N: inner(end, N) / norm(end) / norm(N)),
-            _with(along=lambda end, N: inner(end, N) / norm(without_identity(end)) / norm(N)),
+            *_noise(lambda end, N: inner(end, N) / norm(end) / norm(N)),
+            *_noise(lambda end, N: inner(end, N) / norm(without_identity(end)) / norm(N)),
         ),
     ),
     Mistake(
         "noise-size",
         "`noise` compares sizes. What is as large as N need not be N.",
         2,
-        _with(along=lambda end, N: norm(without_identity(end)) / norm(N)),
+        _noise(lambda end, N: norm(without_identity(end)) / norm(N)),
     ),
     Mistake(
         "not-divided",
         "`noise` is the inner product with N, not divided by ⟨N, N⟩.",
         2,
-        (_with(along=inner), _with(along=lambda end, N: inner(end, N) / norm(N))),
+        (*_noise(inner), *_noise(lambda end, N: inner(end, N) / norm(N))),
+    ),
+    Mistake(
+        "matrix-product",
+        "`noise` multiplies matrices. The trace of A B pairs A[i, j] with B[j, i], and ⟨A, B⟩ "
+        "pairs A[i, j] with B[i, j].",
+        2,
+        (
+            *_noise(lambda end, N: _crossed(end, N) / inner(N, N)),
+            *_noise(lambda end, N: _crossed(end, N) / _crossed(N, N)),
+        ),
+    ),
+    Mistake(
+        "one-level",
+        "One β was taken for all layers. Each layer has its own.",
+        3,
+        _one_level,
+    ),
+    Mistake(
+        "order",
+        "`identity` and `noise` came back in each other's place.",
+        1,
+        lambda a: (parts(a)[1], parts(a)[0], parts(a)[2]),
     ),
     Mistake(
         "cosine-with-I",
@@ -192,10 +235,23 @@ MISTAKES = ANSWER.diagnoses(
         _with(new=lambda start, end, b, c, N: norm(end - start) / norm(end)),
     ),
     Mistake(
-        "new-over-start",
-        "`new` is divided by the size of the start.",
+        "start-taken-out",
+        "`new` takes out all of β I, or all of N. What the end holds of them is b I and c N.",
         3,
-        _with(new=lambda start, end, b, c, N: norm(end - b * eye(end) - c * N) / norm(start)),
+        (
+            _with(new=lambda start, end, b, c, N: norm(end - b * eye(end) - N) / norm(end)),
+            _with(new=lambda s, e, b, c, N: norm(e - level(s) * eye(e) - c * N) / norm(e)),
+        ),
+    ),
+    Mistake(
+        "new-over-start",
+        "`new` is divided by the size of the start, or of a part of something. Its whole is `end`.",
+        3,
+        (
+            _with(new=lambda start, end, b, c, N: norm(end - b * eye(end) - c * N) / norm(start)),
+            _with(new=lambda s, e, b, c, N: norm(e - b * eye(e) - c * N) / norm(N)),
+            _with(new=lambda s, e, b, c, N: norm(e - b * eye(e) - c * N) / norm(e - b * eye(e))),
+        ),
     ),
     Mistake(
         "new-squared",
@@ -221,4 +277,5 @@ QUESTION = Question(
     hints=HINTS,
     diagnoses=MISTAKES,
     tolerates="least squares, loops over layers, E from Pythagoras, float64",
+    first_hints={"noise": 2, "new": 3},
 )

@@ -72,6 +72,12 @@ def _cycles(gains):
     return over(gains, [[*range(i, n), *range(i)] for i in range(n)])
 
 
+def _by_place(gains):
+    """What the first rule to join changes, then the second, whichever they are."""
+    orders = list(permutations(range(gains.ndim)))
+    return np.mean([changes(gains, order)[list(order)] for order in orders], 0)
+
+
 def _half(gains, rule, kept):
     """The mean headline over all sets in which a rule is kept, or is not."""
     return gains.take(kept, rule).mean()
@@ -92,6 +98,7 @@ WRONG = {
     "shares-of-one": lambda gains: (
         every_order(gains) / (gains[(1,) * gains.ndim] - gains[(0,) * gains.ndim])
     ),
+    "by-place": _by_place,
     "sum-over-orders": lambda gains: every_order(gains) * len(list(permutations(gains.shape))),
 }
 
@@ -168,6 +175,11 @@ MISTAKES = ANSWER.diagnoses(
         "shares-of-one",
         "The answers are divided by their sum. Return the changes themselves.",
         3,
+    ),
+    _mistake(
+        "by-place",
+        "Entry i holds what changes when the i-th rule joins, whichever that is. It is for rule i.",
+        1,
     ),
     _mistake("sum-over-orders", "It is the sum over all orders, where their mean is asked for.", 2),
 )

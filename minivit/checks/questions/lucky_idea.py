@@ -90,6 +90,12 @@ def _over_rest(arguments):
     return best, lead * m / (m - 1), luck
 
 
+def _over_second(arguments):
+    best, _, luck = lucky(arguments)
+    second, first = np.sort(arguments["accuracy"].mean(1))[-2:]
+    return best, np.array(first - second), luck
+
+
 def _by_count(count):
     return lambda accuracy: np.sqrt((remainder(accuracy) ** 2).sum() / count(*accuracy.shape))
 
@@ -150,6 +156,37 @@ MISTAKES = ANSWER.diagnoses(
         _over_rest,
     ),
     Mistake(
+        "over-the-second",
+        "The lead is that over the second best idea. Take it over the mean of all accuracies.",
+        1,
+        _over_second,
+    ),
+    Mistake(
+        "axes",
+        "Ideas and seeds are exchanged: the first axis counts ideas.",
+        1,
+        lambda a: lucky({"accuracy": a["accuracy"].T}),
+    ),
+    Mistake(
+        "other-constant",
+        "c_m is another one. In the integral stand x, m, φ(x) and Φ(x) to the power m − 1.",
+        3,
+        (
+            _with(constant=lambda m, n: m / (m + 1) * expected_max(m + 1)),
+            _with(constant=lambda m, n: expected_max(m) / m),
+            _with(constant=lambda m, n: np.sqrt(2 * np.log(m))),
+        ),
+        tolerance=1e-3,
+    ),
+    Mistake(
+        "m-for-n",
+        "It divides by √m. A mean of an idea is one over n seeds.",
+        2,
+        _with(root=lambda n: 1.0, constant=lambda m, n: expected_max(m) / m**0.5),
+        tolerance=1e-3,
+    ),
+    Mistake("squared", "It is σ², where σ belongs.", 2, _with(spread=lambda a: sigma(a) ** 2)),
+    Mistake(
         "lucky-seeds",
         "σ holds the luck of the seeds as well. It is common to all ideas, and can't make one of "
         "them the best.",
@@ -169,6 +206,7 @@ MISTAKES = ANSWER.diagnoses(
         "been taken out.",
         2,
         LUCKS["degrees-of-freedom"],
+        tolerance=1e-3,
     ),
     Mistake(
         "no-root-n",
@@ -253,4 +291,5 @@ QUESTION = Question(
     diagnoses=MISTAKES,
     tolerates="any way to integrate, a million draws in place of the integral, loops, numpy, "
     "float64",
+    first_hints={"luck": 2},
 )

@@ -185,9 +185,10 @@ MISTAKES = ANSWER.diagnoses(
     ),
     Mistake(
         "counted-from-one",
-        "All is mended, and the numbers are off by one: a right layer has number 0.",
+        "All is mended, and the number is another fault's. Look it up in the table: a right layer "
+        "has number 0.",
         1,
-        HUNT.off_by_one(),
+        (*HUNT.off_by_one(), *HUNT.exchanged(5)),
     ),
     Mistake(
         "wrong-way-round",
@@ -229,4 +230,5 @@ QUESTION = Question(
     diagnoses=MISTAKES,
     tolerates="any way to find the fault; other factors with the same products; the number as a "
     "number or a tensor; float64",
+    first_hints={"W_Q W_Kᵀ": 3, "W_V W_proj": 3},
 )

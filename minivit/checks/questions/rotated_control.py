@@ -39,22 +39,26 @@ HINTS = (
 )
 
 
-def case(title, dim, hidden, seeds, *, beta=0.8, noise=0.4):
-    """A = noise · Z + beta · I, split over a random frame of the hidden numbers."""
+def case(title, dim, hidden, seeds, *, beta=0.8, noise=0.4, share=0.5):
+    """A = noise · Z + beta · I, split over a random frame of the hidden numbers.
+
+    share: the power of A's singular values that `first` gets; `second` gets the rest. Where it is
+    not a half, A taken apart anew with a root on either side has other weights.
+    """
     rng = np.random.default_rng(seeds[0])
     target = noise * rng.standard_normal((dim, dim)) / np.sqrt(dim) + beta * np.eye(dim)
     left, size, right = np.linalg.svd(target)
     frame = np.linalg.qr(rng.standard_normal((hidden, dim)))[0]
-    first = frame @ (left * np.sqrt(size)).T
-    second = ((frame * np.sqrt(size)) @ right).T
+    first = frame @ (left * size**share).T
+    second = ((frame * size ** (1 - share)) @ right).T
     weights = {"first": first, "second": second}
     return Case(title, tuple({**weights, "generator": Seed(seed)} for seed in seeds))
 
 
 VISIBLE = (
     case("a few more hidden numbers", 64, 72, (431,)),
-    case("half as many again", 64, 96, (432,)),
-    case("near −I", 64, 80, (433,), beta=-0.9),
+    case("half as many again", 64, 96, (432,), share=0.2),
+    case("near −I", 64, 80, (433,), beta=-0.9, share=0.75),
     case("one seed twice, then another", 64, 68, (434, 434, 435)),
 )
 
@@ -172,6 +176,19 @@ def any_break(old, new):
 
 
 @_of_first_call
+def taken_apart(old, new):
+    """The product has its singular values, though a weight has not."""
+    had, has = (np.linalg.svd(whole(*pair), compute_uv=False) for pair in (old, new))
+    return np.abs(had - has).max() <= 2e-3 * had[0]
+
+
+@_of_first_call
+def weakened(old, new):
+    before, after = aligned(whole(*old)), aligned(whole(*new))
+    return before * after > 0 and abs(after) < abs(before) - 1e-3
+
+
+@_of_first_call
 def cancelled(old, new):
     return _near(whole(*new), whole(*old))
 
@@ -193,6 +210,14 @@ DIAGNOSES = (
         2,
         unchanged,
         ("alignment",),
+    ),
+    Diagnosis(
+        "taken-apart",
+        "The product has its singular values, and the weights have others: it was taken apart "
+        "anew. Turn what is there instead.",
+        1,
+        taken_apart,
+        ("first", "second"),
     ),
     Diagnosis(
         "norm-matched",
@@ -240,6 +265,14 @@ DIAGNOSES = (
         conjugated,
         ("alignment",),
     ),
+    Diagnosis(
+        "weakened",
+        "Some of the alignment is left: some directions were not turned, or not far enough, or "
+        "signs were drawn and nothing else.",
+        2,
+        weakened,
+        ("alignment",),
+    ),
 )
 
 
@@ -260,4 +293,5 @@ QUESTION = Question(
     tolerates="which side is turned, two different turns, a turn of the hidden numbers that "
     "cancels beside them, how an orthogonal matrix is drawn (a random permutation with random "
     "signs is one), float64",
+    first_hints={"product": 2, "alignment": 2},
 )

@@ -87,6 +87,13 @@ def zeros_before(values, length):
     return np.pad(values, ((0, 0), (length - values.shape[1], 0)))
 
 
+def stretched(values, length):
+    """As long as the other list, by linear interpolation."""
+    k = values.shape[1]
+    at, places = ((np.arange(n) + 0.5) / n for n in (length, k))
+    return np.stack([np.interp(at, places, each) for each in values])
+
+
 def gaps(
     arguments,
     *,
@@ -103,7 +110,7 @@ def gaps(
     return (measure(s[:, None] - t),)
 
 
-ANSWER = Fixed(gaps, ("gap",), axis="head of A", tolerance=1e-3, floor=0.1)
+ANSWER = Fixed(gaps, ("gap",), axis="head of A", tolerance=1e-3, floor=1.0)
 
 
 def _with(**slips):
@@ -114,6 +121,25 @@ def _of_factors(arguments, name):
     """Singular values of W_Q times those of W_K."""
     parts = (np.linalg.svd(arguments[f"W_{p}_{name}"], compute_uv=False) for p in "QK")
     return np.prod(list(parts), axis=0)
+
+
+def _of_one(part):
+    def values(arguments, name):
+        return np.linalg.svd(arguments[f"W_{part}_{name}"], compute_uv=False)
+
+    return values
+
+
+def _of_small(arguments, name):
+    """Singular values of W_Qᵀ W_K, k × k."""
+    W_Q, W_K = arguments[f"W_Q_{name}"], arguments[f"W_K_{name}"]
+    return np.linalg.svd(W_Q.transpose(0, 2, 1) @ W_K, compute_uv=False)
+
+
+def _eigenvalues(arguments, name):
+    W_Q, W_K = arguments[f"W_Q_{name}"], arguments[f"W_K_{name}"]
+    sizes = np.abs(np.linalg.eigvals(W_K.transpose(0, 2, 1) @ W_Q))  # those of M that are not 0
+    return np.sort(sizes)[:, ::-1]
 
 
 def _cut_first(arguments, name):
@@ -167,6 +193,37 @@ MISTAKES = ANSWER.diagnoses(
         "Singular values of W_Q and of W_K were multiplied. Those of the product are others.",
         1,
         _with(values=_of_factors),
+    ),
+    Mistake(
+        "one-factor",
+        "These are singular values of W_Q alone, or of W_K. Those of the product are others.",
+        1,
+        (_with(values=_of_one("Q")), _with(values=_of_one("K"))),
+    ),
+    Mistake(
+        "small-product",
+        "It multiplies W_Qᵀ W_K, k × k. The product is W_Q W_Kᵀ, dim × dim.",
+        1,
+        _with(values=_of_small),
+    ),
+    Mistake(
+        "eigenvalues",
+        "It takes the sizes of eigenvalues. M is not symmetric: its singular values are others.",
+        1,
+        _with(values=_eigenvalues),
+    ),
+    Mistake(
+        "stretched",
+        "The shorter list was stretched to the length of the longer one. Its head has no more "
+        "directions than before.",
+        2,
+        _with(fill=stretched),
+    ),
+    Mistake(
+        "one-norm",
+        "All heads of a network were divided by one norm. Each product has its own.",
+        2,
+        _with(scale=lambda values: values / np.linalg.norm(values)),
     ),
     Mistake(
         "squared-values",

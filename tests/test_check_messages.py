@@ -1,0 +1,54 @@
+"""What a check says when no known mistake fits: it must be true, and lead on."""
+
+import pytest
+import torch
+
+from minivit.checks import QUESTIONS, check
+from teaching.keys import KEYS
+
+
+def said(id, answer, capsys):
+    check(id, answer)
+    return capsys.readouterr().out
+
+
+def test_other_names_for_the_arguments_are_told(capsys):
+    text = said("gap-closed", lambda p, m, q: (0.5, 0.4, 0.6), capsys)
+    assert "called by name, with plain, method, pretrained: keep the names" in text
+    text = said("gap-closed", lambda plain, **_: plain + "x", capsys)
+    assert "TypeError" in text and "by name" not in text  # an error of its own
+
+
+@pytest.mark.parametrize(
+    "id, answer, words",
+    [
+        ("gap-closed", torch.zeros(3), "one tensor of shape (3,); expected 3 numbers: f, low"),
+        ("gap-closed", 0.5, "one number; expected 3 numbers: f, low, high"),
+        ("identity-kept", {"identity": 1}, "a dict; expected 3 tensors: identity, noise, new"),
+        ("ledger-shares", [0.1, 0.2], "2 tensors or numbers; expected one tensor: changes"),
+        ("miswritten", ("fault 1", torch.ones(2), torch.ones(2)), "a tuple of str, Tensor, Tensor"),
+        ("miswritten", 1, "expected 3 numbers and tensors: fault, qkv, out"),
+        ("gap-closed", None, "it returned nothing; is there a return?"),
+    ],
+)
+def test_what_came_back_instead_is_named(id, answer, words, capsys):
+    text = said(id, lambda **_: answer, capsys)
+    assert words in text and "Hint" not in text  # no hint is about that
+
+
+@pytest.mark.parametrize(
+    "id, place, hint",
+    [("gap-closed", 0, 1), ("gap-closed", 2, 2), ("identity-kept", 1, 2), ("identity-kept", 2, 3)],
+)
+def test_the_first_hint_is_about_what_is_off(id, place, hint, capsys):
+    def answer(**given):
+        found = list(KEYS[id].reference(**given))
+        found[place] = found[place] + 0.77
+        return found
+
+    assert f"Hint {hint}: read it below" in said(id, answer, capsys)
+
+
+@pytest.mark.parametrize("id", QUESTIONS)
+def test_first_hints_are_hints(id):
+    assert set(QUESTIONS[id].first_hints.values()) <= {1, 2, 3}
