@@ -14,8 +14,10 @@ FIRST_TUNING_SEED = 100
 # An arm that is not named was not tuned: it takes plain's rate or mimetic's.
 RATES = {
     "laptop": {
-        "torch_default": {"mimetic": 1e-3, "norm_matched": 1e-3, "plain": 1e-3, "rotated": 1e-3},
-        "vit_trunc_normal": {"mimetic": 1e-3, "norm_matched": 1e-3, "plain": 1e-3, "rotated": 1e-3},
+        "torch_default": dict.fromkeys(
+            ("plain", "norm_matched", "rotated", "mimetic", "impulse"), 1e-3
+        ),
+        "vit_trunc_normal": dict.fromkeys(("plain", "norm_matched", "rotated", "mimetic"), 1e-3),
     }
 }
 
