@@ -145,7 +145,7 @@ def centres_its_input(accuracy):
 def hidden(rng):
     """Other numbers of ideas and of seeds."""
     cases = []
-    sizes = ((7, 3), (8, 3), (9, 4), (10, 4), (11, 5), (12, 3), (13, 4))
+    sizes = ((7, 3), (8, 3), (9, 4), (10, 4), (11, 5), (12, 3), (14, 3))
     for ideas, seeds in rng.permutation(sizes)[: QUESTION.hidden].tolist():
         title = f"{ideas} ideas, {seeds} seeds"
         cases.append(case(title, ideas, seeds, int(rng.integers(2**32))))

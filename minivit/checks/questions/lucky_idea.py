@@ -1,7 +1,7 @@
 """Lesson 07: how far the best of many ideas leads by luck alone, where all share their seeds."""
 
 from functools import lru_cache
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 
@@ -134,6 +134,15 @@ LUCKS = {
     ),
     "no-constant": (_with(constant=lambda m, n: 1.0),),
 }
+# By sizes alone some of these agree with others for every draw, so only those are told apart from
+# them that a draw can move: slips in what is the spread.
+OTHER_CONSTANTS = (
+    _with(constant=lambda m, n: m / (m + 1) * expected_max(m + 1)),
+    _with(constant=lambda m, n: expected_max(m) / m),
+    _with(constant=lambda m, n: np.sqrt(2 * np.log(m))),
+)
+M_FOR_N = _with(root=lambda n: 1.0, constant=lambda m, n: expected_max(m) / m**0.5)
+SQUARED = _with(spread=lambda accuracy: sigma(accuracy) ** 2)
 
 
 MISTAKES = ANSWER.diagnoses(
@@ -171,21 +180,17 @@ MISTAKES = ANSWER.diagnoses(
         "other-constant",
         "c_m is another one. In the integral stand x, m, φ(x) and Φ(x) to the power m − 1.",
         3,
-        (
-            _with(constant=lambda m, n: m / (m + 1) * expected_max(m + 1)),
-            _with(constant=lambda m, n: expected_max(m) / m),
-            _with(constant=lambda m, n: np.sqrt(2 * np.log(m))),
-        ),
+        OTHER_CONSTANTS,
         tolerance=1e-3,
     ),
     Mistake(
         "m-for-n",
         "It divides by √m. A mean of an idea is one over n seeds.",
         2,
-        _with(root=lambda n: 1.0, constant=lambda m, n: expected_max(m) / m**0.5),
+        M_FOR_N,
         tolerance=1e-3,
     ),
-    Mistake("squared", "It is σ², where σ belongs.", 2, _with(spread=lambda a: sigma(a) ** 2)),
+    Mistake("squared", "It is σ², where σ belongs.", 2, SQUARED),
     Mistake(
         "lucky-seeds",
         "σ holds the luck of the seeds as well. It is common to all ideas, and can't make one of "
@@ -257,14 +262,16 @@ def _best_run(accuracy):
 
 def _tells_all_apart(accuracy):
     """Whether slips with different names, and the right answer, give different lucks."""
-    lucks = [("", float(lucky({"accuracy": accuracy})[2]))]
-    for id, slips in LUCKS.items():
-        lucks += [(id, float(slip({"accuracy": accuracy})[2])) for slip in slips]
-    return all(
-        abs(one - other) > 0.012 * max(one, other)
-        for (id, one), (name, other) in combinations(lucks, 2)
-        if id != name
-    )
+
+    def luck(slip):
+        return float(slip({"accuracy": accuracy})[2])
+
+    lucks = [("", luck(lucky))]
+    lucks += [(id, luck(slip)) for id, slips in LUCKS.items() for slip in slips]
+    pairs = [(one, other) for (a, one), (b, other) in combinations(lucks, 2) if a != b]
+    spreads = [luck(slip) for id in ("lucky-seeds", "worth-of-ideas") for slip in LUCKS[id]]
+    pairs += product(spreads, map(luck, (*OTHER_CONSTANTS, M_FOR_N, SQUARED)))
+    return all(abs(one - other) > 0.012 * max(one, other) for one, other in pairs)
 
 
 VISIBLE = (
