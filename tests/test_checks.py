@@ -10,7 +10,7 @@ import torch
 from minivit.checks import QUESTIONS, check, examples, explain, report, run_case, verdicts
 from minivit.checks.calls import Array, Result, Seed, Weight, call, pack, unpack
 from minivit.checks.fixed import Fixed, Mistake
-from minivit.checks.question import Case
+from minivit.checks.question import Case, judge
 from minivit.checks.questions import qk_head
 from teaching.keys import KEYS
 from teaching.keys.key import stub
@@ -228,6 +228,16 @@ def test_frames_carry_what_they_are_given():
     again = unpack(pack(result))
     assert again.generators == {"g": True} and again.returned[0].dtype == "float32"
     assert np.array_equal(again.returned[0].values, result.returned[0].values)
+
+
+@pytest.mark.parametrize("id", QUESTIONS)
+def test_right_answers_are_right_on_the_way_out_of_the_sandbox(id):
+    """There, arguments and results go through frames: a number has to stay a number."""
+    question = QUESTIONS[id]
+    for case in question.visible:
+        sent = [unpack(pack(arguments)) for arguments in case.calls]
+        results = (unpack(pack(call(KEYS[id].reference, each))) for each in sent)
+        assert judge(question, case, tuple(results)).passed, case.title
 
 
 GOOD = pack(Result(returned=(Array(np.ones(2), "float32", "cpu"),)))

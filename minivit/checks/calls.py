@@ -162,7 +162,7 @@ def pack(value) -> bytes:
 
 def _flatten(value, blobs):
     if isinstance(value, np.ndarray):
-        values = np.ascontiguousarray(value, dtype="<f8")
+        values = np.asarray(value, dtype="<f8", order="C")  # ascontiguousarray makes () into (1,)
         blobs.append(values.tobytes())
         return {"array": list(values.shape)}
     if isinstance(value, Seed | Weight | Array | Problem):
