@@ -59,7 +59,7 @@ VISIBLE = (
     case("a few more hidden numbers", 64, 72, (431,)),
     case("half as many again", 64, 96, (432,), share=0.2),
     case("near −I", 64, 80, (433,), beta=-0.9, share=0.75),
-    case("one seed twice, then another", 64, 68, (434, 434, 435)),
+    case("one seed twice, then another", 64, 68, (434, 434, 435), share=0.3),
 )
 
 
