@@ -84,7 +84,6 @@ def _with(**slips):
 
 
 def _over_rest(arguments):
-    """Over the mean of all others."""
     best, lead, luck = lucky(arguments)
     m = len(arguments["accuracy"])
     return best, lead * m / (m - 1), luck
@@ -105,10 +104,7 @@ def _within_ideas(accuracy):
 
 
 LUCKS = {
-    "lucky-seeds": (
-        _with(spread=_within_ideas),
-        _with(spread=lambda accuracy: accuracy.std(ddof=1)),
-    ),
+    "lucky-seeds": (_with(spread=_within_ideas), _with(spread=lambda a: a.std(ddof=1))),
     "worth-of-ideas": (
         _with(spread=lambda accuracy: accuracy.mean(1).std(ddof=1), root=lambda n: 1.0),
         _with(spread=lambda accuracy: accuracy.mean(1).std(ddof=1)),
@@ -147,6 +143,12 @@ SQUARED = _with(spread=lambda accuracy: sigma(accuracy) ** 2)
 
 MISTAKES = ANSWER.diagnoses(
     Mistake(
+        "axes",
+        "Ideas and seeds are exchanged: the first axis counts ideas.",
+        1,
+        lambda a: lucky({"accuracy": a["accuracy"].T}),
+    ),
+    Mistake(
         "best-run",
         "It goes by the best single run, of all ideas and seeds. The best *mean* is asked for.",
         1,
@@ -169,12 +171,6 @@ MISTAKES = ANSWER.diagnoses(
         "The lead is that over the second best idea. Take it over the mean of all accuracies.",
         1,
         _over_second,
-    ),
-    Mistake(
-        "axes",
-        "Ideas and seeds are exchanged: the first axis counts ideas.",
-        1,
-        lambda a: lucky({"accuracy": a["accuracy"].T}),
     ),
     Mistake(
         "other-constant",
