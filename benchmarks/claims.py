@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks import claims_pretrained, findings, ship
-from benchmarks.findings import Runs, images
+from benchmarks.findings import VARIANTS, Runs, images
 from benchmarks.study import BETTER, DATA_SIZES
-from minivit.evidence import contrast, points
+from minivit.evidence import contrast, points, verdict
 from minivit.figures import ARM_NAMES
 from minivit.init import BASES
 from minivit.records import load_records
@@ -230,6 +230,7 @@ def readme_results(records):
             "|---" * (len(COMPARED) + 1) + "|",
             *rows,
             "",
+            *_where_worse(Runs(records)),
             "Everything else, what did not come out included: "
             "[benchmarks/FINDINGS.md](benchmarks/FINDINGS.md). Beside the paper's claims: "
             "[CLAIMS.md](CLAIMS.md). The rules: [benchmarks/PROTOCOL.md](benchmarks/PROTOCOL.md).",
@@ -237,6 +238,17 @@ def readme_results(records):
             "says whether, or by how much, it differs.",
         ]
     )
+
+
+def _where_worse(runs):
+    """A line on what was changed in the recipe where mimetic then ended below plain."""
+    gains = {words: runs.gain(variant=variant) for variant, words in VARIANTS.items()}
+    worse = [
+        f"{words} {points(gain)}"
+        for words, gain in gains.items()
+        if verdict(gain) == "does not hold"
+    ]
+    return [f"**Worse than plain** ({BETTER}): {'; '.join(worse)}.", ""] if worse else []
 
 
 def with_results(readme, results):

@@ -26,10 +26,10 @@ class _Worker:
 def in_processes(run, jobs, processes, heard):
     """Yields (job, result) of each job as it is done, in so many processes on one CPU thread each.
 
-    run: called as run(job, callback=...), must be picklable. heard: called here with (job, news)
-    for whatever `run` gives its callback. When the generator is closed, or a job fails, the
-    processes are ended. Raises RuntimeError with the job's name and error where one fails, and
-    where a process dies.
+    run: called as run(job, callback=...), must be picklable. jobs: anything but None. heard: called
+    here with (job, news) for whatever `run` gives its callback. When the generator is closed, or a
+    job fails, the processes are ended. Raises RuntimeError with the job's name and error where one
+    fails, and where a process dies.
     """
     todo, workers = list(jobs), []
     left = len(todo)
@@ -55,7 +55,7 @@ def in_processes(run, jobs, processes, heard):
                     heard(job, content)
                 else:
                     left -= 1
-                    if not _give(worker, todo):
+                    if _give(worker, todo) is None:
                         busy.remove(worker)  # it ends by itself
                     yield job, content
     finally:

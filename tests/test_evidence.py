@@ -161,6 +161,19 @@ def test_results_stand_between_their_marks(chosen):
     assert "| torch_default | +3." in once or "| torch_default | +2.9" in once
 
 
+def test_readme_says_where_mimetic_was_worse(chosen):
+    exchanged = {"plain": "mimetic", "mimetic": "plain"}
+    turned = [
+        replace(r, attention=exchanged.get(r.attention, r.attention))
+        if r.variant == "positions=learned"
+        else r
+        for r in STUDY
+    ]
+    assert "Worse than plain" not in claims.readme_results(STUDY)
+    (line,) = re.findall(r"\*\*Worse than plain.*", claims.readme_results(turned))
+    assert re.search(r": learned positions −[\d.]+ \[−[\d.]+, −[\d.]+\], n = 5\.$", line)
+
+
 def test_rates_are_chosen_by_the_mean_and_grow_at_an_edge():
     best = {"plain": 1e-3, "mimetic": 3e-3}
 

@@ -15,8 +15,6 @@ try:
 except ValueError as error:
     pytest.skip(str(error), allow_module_level=True)
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.mark.parametrize("solved", sorted(SOLUTIONS.glob("*.ipynb")), ids=lambda path: path.stem)
 def test_solution_gets_full_marks(solved: Path):

@@ -184,7 +184,7 @@ MISTAKES = ANSWER.diagnoses(
         HUNT.renamed(lambda fault: 0),
     ),
     Mistake(
-        "counted-from-one",
+        "misnamed",
         "All is mended, and the number is another fault's. Look it up in the table: a right layer "
         "has number 0.",
         1,
