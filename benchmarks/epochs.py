@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.measure import Section, interleaved, ratio, timed_row
-from minivit.data import Augment, ImageSet
+from minivit.augment import Augment
+from minivit.data import ImageSet
 from minivit.model import ViT, ViTConfig
 from minivit.train import TrainConfig, train
 

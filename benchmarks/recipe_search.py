@@ -9,8 +9,9 @@ not read, no arm but plain is trained, and the seed is none of the final ones.
 from dataclasses import replace
 from pathlib import Path
 
+from minivit.augment import Augment
 from minivit.compare import Arm, compare, last_accuracy, prepare
-from minivit.data import Augment, cifar10
+from minivit.data import cifar10
 from minivit.init import BASES
 from minivit.recipes import LAPTOP
 

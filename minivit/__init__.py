@@ -4,6 +4,7 @@
 bring in their libraries when they are used.
 """
 
+from minivit.augment import Augment
 from minivit.bases import torch_default_, vit_trunc_normal_
 from minivit.circuits import (
     AttentionWeights,
@@ -15,7 +16,7 @@ from minivit.circuits import (
     qk,
     spectrum,
 )
-from minivit.data import Augment, ImageSet, cifar10
+from minivit.data import ImageSet, cifar10
 from minivit.init import (
     Mimetic,
     initialize_,

@@ -136,7 +136,7 @@ def _train_folder(options):
     from dataclasses import replace
 
     from minivit import ViT, initialize_, model, save_model
-    from minivit.data import Augment
+    from minivit.augment import Augment
     from minivit.folders import FolderSet
     from minivit.ranks import join, local_device
     from minivit.runtime import pick_device

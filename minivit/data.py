@@ -3,15 +3,12 @@
 Read from top to bottom: a set of images, which images, how batches are made.
 """
 
-import math
 import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
@@ -22,6 +19,7 @@ from minivit.archives import (
     look_in,
     original,
 )
+from minivit.augment import drawn, mixed, square, window
 from minivit.runtime import stream
 from minivit.storage import tensor_digest
 from minivit.synthetic import generated
@@ -164,28 +162,6 @@ def _sets(tensors, about):
     return train, test
 
 
-@dataclass(frozen=True, kw_only=True)
-class Augment:
-    """What happens to a training image.
-
-    flip: mirror half of them. crop: pixels of black border from which a window of the old size is
-    cut at random (He et al. 2015, arXiv 1512.03385, 4.2). cutout: side in pixels of a square set to
-    the mean, its centre anywhere (arXiv 1708.04552). mixup: a of Beta(a, a), by which each image is
-    mixed with another of its batch (arXiv 1710.09412; one draw per image); 0 is off.
-    """
-
-    flip: bool = True
-    crop: int = 4
-    cutout: int = 0
-    mixup: float = 0.0
-
-    def __post_init__(self):
-        for name in ("crop", "cutout", "mixup"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"{name} is {value}; it must be finite and at least 0")
-
-
 def normalize(
     images: UInt8[Tensor, "batch 3 height width"], mean, std
 ) -> Float[Tensor, "batch 3 height width"]:
@@ -215,7 +191,7 @@ def epoch_batches(
     if max(augment.crop, augment.cutout) > min(size):
         raise ValueError(f"{augment}: crop and cutout must fit the images, {tuple(size)} pixels")
     order = torch.randperm(n, generator=stream(seed, "order", epoch))
-    draws = _draw(n, size, augment, stream(seed, "augmentation", epoch))
+    draws = drawn(n, size, augment, stream(seed, "augmentation", epoch))
     order, numbers, shares = (tensor.to(device) for tensor in (order, *draws))
     slices = _slices(n, batch_size, share or slice(0, batch_size), bool(augment.mixup))
     each = [s for batch in slices for s in batch]
@@ -239,18 +215,6 @@ def eval_batches(
     return ((normalize(x, image_set.mean, image_set.std), y) for x, y in pieces)
 
 
-def _draw(n, size, augment, generator):
-    """Integers (image, 5): mirrored or not, window row and column, cutout row and column; and λ."""
-    # Drawn whether used or not, so that switching one on leaves the others as they were.
-    limits = torch.tensor([2, 2 * augment.crop + 1, 2 * augment.crop + 1, *size])
-    numbers = (torch.rand(n, 5, generator=generator, dtype=torch.float64) * limits).long()
-    numbers[:, 0] *= augment.flip
-    # torch's Beta takes no generator.
-    seed = torch.randint(2**62, (), generator=generator).item()
-    shares = np.random.default_rng(seed).beta(augment.mixup or 1, augment.mixup or 1, n)
-    return numbers, torch.from_numpy(shares).float()
-
-
 def _slices(n, batch_size, share, mixup):
     """For each batch the slices of the order that are needed: one's own, then its partners'."""
     first, end = share.start, share.stop
@@ -268,46 +232,17 @@ def _batches(image_set, augment, slices, pieces, numbers, shares):
         parts = [_augmented(image_set, augment, *next(pieces), numbers[s]) for s in each]
         images, targets = parts[0]
         if augment.mixup:
-            images = _mix(images, parts[-1][0].flip(0), shares[each[0]])
-            targets = _mix(targets, parts[-1][1].flip(0), shares[each[0]])
+            images = mixed(images, parts[-1][0].flip(0), shares[each[0]])
+            targets = mixed(targets, parts[-1][1].flip(0), shares[each[0]])
         yield images, targets
 
 
 def _augmented(image_set, augment, images, labels, numbers):
     """Images changed as their rows of `numbers` say, normalised; and their one-hot labels."""
     flip, row, column, *centre = numbers.unbind(1)
-    images = _window(images, flip, row, column, augment.crop)
+    images = window(images, flip, row, column, augment.crop)
     images = normalize(images, image_set.mean, image_set.std)
     if augment.cutout:
-        images.masked_fill_(_square(images, *centre, augment.cutout), 0.0)
+        images.masked_fill_(square(images, *centre, augment.cutout), 0.0)
     one_hot = torch.eye(len(image_set.classes), device=labels.device)
     return images, one_hot[labels]
-
-
-def _window(images, flip, row, column, border):
-    """Cuts each image's window out of its bordered copy, mirrored where flip is 1; one gather."""
-    height, width = images.shape[2:]
-    # The border is black, as in torchvision's RandomCrop, so that a crop is still an image.
-    bordered = F.pad(images, [border] * 4)
-    rows = row[:, None] + torch.arange(height, device=row.device)
-    across = torch.arange(width, device=row.device)
-    columns = column[:, None] + torch.where(flip[:, None] == 1, width - 1 - across, across)
-    pixels = rows[:, :, None] * bordered.shape[3] + columns[:, None, :]  # (batch, height, width)
-    pixels = pixels.flatten(1)[:, None].expand(-1, images.shape[1], -1)
-    return bordered.flatten(2).gather(2, pixels).view_as(images)
-
-
-def _square(images, row, column, side):
-    """A mask (batch, 1, height, width) of each image's square, cut off at the image's edge."""
-
-    def near(centre, length):
-        offset = torch.arange(length, device=centre.device) - centre[:, None]
-        return (offset >= -(side // 2)) & (offset < side - side // 2)
-
-    height, width = images.shape[2:]
-    return near(row, height)[:, None, :, None] & near(column, width)[:, None, None, :]
-
-
-def _mix(values, partners, shares):
-    shares = shares.view(-1, *[1] * (values.dim() - 1))
-    return shares * values + (1 - shares) * partners

@@ -9,7 +9,7 @@ import json
 import os
 from dataclasses import asdict, dataclass
 
-from minivit.data import Augment
+from minivit.augment import Augment
 from minivit.model import ViTConfig
 from minivit.runtime import pick_device
 from minivit.train import TrainConfig

@@ -11,8 +11,9 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
+from minivit.augment import Augment
 from minivit.checkpoint import Checkpoint, EpochRecord
-from minivit.data import Augment, epoch_batches, eval_batches
+from minivit.data import epoch_batches, eval_batches
 from minivit.ranks import Ranks, join, local_device
 from minivit.runtime import Precision, Stopwatch, pick_device, pick_precision
 

@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from minivit.augment import Augment
 from minivit.bases import normal
-from minivit.data import Augment, ImageSet
+from minivit.data import ImageSet
 from minivit.model import VIT_TINY, ViT
 from minivit.recipes import Recipe
 from minivit.records import Record, load_records

@@ -9,7 +9,8 @@ import sys
 
 import torch
 
-from minivit.data import Augment, cifar10
+from minivit.augment import Augment
+from minivit.data import cifar10
 from minivit.init import initialize_
 from minivit.model import ViT, ViTConfig
 from minivit.storage import write_tensors

@@ -15,16 +15,8 @@ import torch
 from PIL import Image
 
 from minivit import archives, image_files
-from minivit.data import (
-    Augment,
-    ImageSet,
-    _draw,
-    _square,
-    cifar10,
-    epoch_batches,
-    eval_batches,
-    normalize,
-)
+from minivit.augment import Augment, drawn, square
+from minivit.data import ImageSet, cifar10, epoch_batches, eval_batches, normalize
 
 OFF = Augment(flip=False, crop=0)
 
@@ -209,7 +201,7 @@ def test_crop_and_flip_equal_a_loop_over_pixels(flip, crop):
     whole = image_set(n=30, size=7)
     augment = Augment(flip=flip, crop=crop)
     order = torch.randperm(30, generator=generator_of("order"))
-    numbers, _ = _draw(30, (7, 7), augment, generator_of("augmentation"))
+    numbers, _ = drawn(30, (7, 7), augment, generator_of("augmentation"))
     images = torch.cat([images for images, _ in one_epoch(whole, 10, augment=augment)])
     expected = [reference(whole.images[i], n, crop) for i, n in zip(order, numbers, strict=True)]
     assert torch.equal(pixels(images, whole), torch.stack(expected))
@@ -222,7 +214,7 @@ def generator_of(purpose):
 
 
 def test_draws_reach_all_values_and_differ_between_images():
-    numbers, shares = _draw(4000, (8, 8), Augment(crop=2, mixup=0.3), generator_of("x"))
+    numbers, shares = drawn(4000, (8, 8), Augment(crop=2, mixup=0.3), generator_of("x"))
     assert [column.unique().tolist() for column in numbers.T] == [
         [0, 1],
         *[list(range(5))] * 2,
@@ -238,7 +230,7 @@ def test_draws_reach_all_values_and_differ_between_images():
 
 def test_one_augmentation_leaves_the_draws_of_the_others():
     draws = [
-        _draw(50, (8, 8), augment, generator_of("x"))[0]
+        drawn(50, (8, 8), augment, generator_of("x"))[0]
         for augment in (Augment(), Augment(flip=False, cutout=3, mixup=1.0))
     ]
     assert torch.equal(draws[0][:, 1:], draws[1][:, 1:])
@@ -258,7 +250,7 @@ def test_augmentation_does_not_depend_on_the_batch_size():
 @pytest.mark.parametrize("side", [1, 2, 5])
 def test_cutout_is_a_square_cut_off_at_the_edge(side):
     row, column = torch.tensor([0, 4, 7, 4]), torch.tensor([0, 4, 3, 7])
-    mask = _square(torch.zeros(4, 3, 8, 8), row, column, side)
+    mask = square(torch.zeros(4, 3, 8, 8), row, column, side)
     for i in range(4):
         expected = torch.zeros(8, 8, dtype=torch.bool)
         top, left = int(row[i]) - side // 2, int(column[i]) - side // 2
@@ -282,7 +274,7 @@ def test_mixup_is_convex_between_two_images_of_the_batch():
     whole = image_set(n=20, classes=5)
     plain = one_epoch(whole)
     mixed = one_epoch(whole, augment=Augment(flip=False, crop=0, mixup=0.5))
-    _, shares = _draw(20, (8, 8), Augment(mixup=0.5), generator_of("augmentation"))
+    _, shares = drawn(20, (8, 8), Augment(mixup=0.5), generator_of("augmentation"))
     for k, ((x, y), (x_mixed, y_mixed)) in enumerate(zip(plain, mixed, strict=True)):
         torch.testing.assert_close(y_mixed.sum(1), torch.ones(10))
         for i in range(10):

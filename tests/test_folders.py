@@ -10,7 +10,8 @@ from PIL import Image
 
 from minivit import ViT, ViTConfig, initialize_
 from minivit.__main__ import main
-from minivit.data import Augment, ImageSet, epoch_batches, eval_batches
+from minivit.augment import Augment
+from minivit.data import ImageSet, epoch_batches, eval_batches
 from minivit.folders import FolderSet
 from minivit.train import TrainConfig, evaluate, train
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from ranks_training import run, train_module
 
-from minivit.data import Augment, cifar10, epoch_batches
+from minivit.augment import Augment
+from minivit.data import cifar10, epoch_batches
 from minivit.ranks import Ranks
 from minivit.storage import read_tensors
 

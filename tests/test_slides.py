@@ -98,6 +98,16 @@ def test_each_rule_can_be_broken():
         assert words in said
     assert "17 slides" in said and "nothing to ask the class" in said
     assert "loads @import" in " ".join(faults("<style>@import url(x.css)</style>"))
+    assert list(faults(slides.built(deck(fill=9)))) == ["9 slides"]
+    whole = slides.built(deck())
+    for old, new, words in (
+        ("<h2>A title</h2>", "", "a slide without a title"),
+        ('<aside class="notes">', "<aside>", "A title: no notes"),
+        ("1 minute. Ask: why?", " ", "A title: no notes"),
+        ("Ask: why?", "This is a task.", "A title: nothing to ask the class"),
+    ):
+        before, found, after = whole.rpartition(old)
+        assert found and list(faults(before + new + after)) == [words]
     assert typed_numbers("53.1 points, in 36 heads; lesson 05, 95 %, $x_{12}$") == ["53.1", "36"]
 
 
@@ -136,10 +146,18 @@ def test_every_tag_is_used_and_predictions_stay_out():
     assert slides.text_of("significance").startswith(" DeiT")
 
 
+def minutes_stated(guide):
+    return {name: int(n) for name, n in re.findall(r"`(\d_\w+)`[^|]*\|[^|]*\| (\d+) \|", guide)}
+
+
 def test_the_guide_states_the_minutes():
     guide = (slides.ROOT / "teaching" / "guide.md").read_text(encoding="utf-8")
-    stated = dict(re.findall(r"`(\d_\w+)`[^|]*\|[^|]*\| (\d+) \|", guide))
-    assert stated == {name: str(slides.minutes_of(name)) for name in TEXTS}
+    minutes = {name: slides.minutes_of(name) for name in TEXTS}
+    assert minutes_stated(guide) == minutes
+    first = min(minutes)
+    later = re.sub(rf"(`{first}`[^|]*\|[^|]*\|) \d+ \|", rf"\1 {minutes[first] + 1} |", guide)
+    assert minutes_stated(later) != minutes
+    assert minutes_stated(guide.replace(f"`{first}`", "")) != minutes
 
 
 # What does not lie on its slide: each block below the title, and each letter of a figure in it.

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from minivit.data import Augment, ImageSet, epoch_batches
+from minivit.augment import Augment
+from minivit.data import ImageSet, epoch_batches
 from minivit.model import ViT, ViTConfig
 from minivit.runtime import Precision, stream
 from minivit.storage import read_tensors, write_tensors
