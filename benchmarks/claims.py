@@ -131,7 +131,7 @@ CLAIMS = (
         "81.23 → 85.30 %, both at once, from class token and learned positions",
         _positions_and_pooling,
         4.07,
-        "plain: sin-cos minus learned positions, plus mean pooling minus class token",
+        "plain: sin-cos minus random positions at the start, plus mean pooling minus class token",
     ),
     Claim(
         "The sign of OV has little effect without positional structure; both together matter",
@@ -244,7 +244,7 @@ def _where_worse(runs):
     """A line on what was changed in the recipe where mimetic then ended below plain."""
     gains = {words: runs.gain(variant=variant) for variant, words in VARIANTS.items()}
     worse = [
-        f"{words} {points(gain)}"
+        f"{words}, {points(gain)}"
         for words, gain in gains.items()
         if verdict(gain) == "does not hold"
     ]

@@ -21,9 +21,10 @@ from minivit.records import load_records, summarise
 PAGE = Path(__file__).parent / "FINDINGS.md"
 COMMAND = "python -m minivit compare --role final --scale laptop --seeds 0 1 2 3 4"
 VARIANTS = {
-    "": "as the recipe is",
+    "": "as the recipe is: positions start as the sin-cos table and are learned",
     "positions=shuffled": "sin-cos positions in random order",
-    "positions=learned": "learned positions",
+    "positions=learned": "learned positions that start random (standard deviation 0.02)",
+    "position_scale=0.04": "sin-cos positions × 0.04, so as small as those",
     "pool=cls": "class token",
     "heads=1": "1 head",
     "heads=4": "4 heads",

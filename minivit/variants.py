@@ -15,7 +15,8 @@ TRAINING = ("epochs", "batch_size", "weight_decay", "clip_norm")
 AUGMENT = ("flip", "crop", "cutout", "mixup")
 # What no recipe holds: the network is changed once, after its initialization.
 SHUFFLED = "shuffled"  # a value of positions: the sin-cos table with its rows in random order
-START = ("patch_scale",)  # a factor on the patch embedding's weight and bias
+# Factors on the patch embedding's weight and bias, and on the table of positions.
+START = ("patch_scale", "position_scale")
 
 
 def parse_variant(text):
@@ -71,16 +72,19 @@ def change_start_(model, variant, *, seed):
         # A row for the class token, where there is one, comes first and stays.
         rows = model.pos_embed[:, -patches:]
         rows.copy_(rows[:, order].clone())
+    scales = _start_changes(pairs)
     for parameter in model.patch_embed.parameters():
-        parameter.mul_(_start_changes(pairs))
+        parameter.mul_(scales["patch_scale"])
+    model.pos_embed.mul_(scales["position_scale"])
     return model
 
 
 def _start_changes(pairs):
-    scale = _number(float, "patch_scale", pairs.get("patch_scale", "1"))
-    if not 0 < scale < float("inf"):
-        raise ValueError(f"patch_scale is {scale}; it must be above 0 and finite")
-    return scale
+    scales = {name: _number(float, name, pairs.get(name, "1")) for name in START}
+    for name, scale in scales.items():
+        if not 0 < scale < float("inf"):
+            raise ValueError(f"{name} is {scale}; it must be above 0 and finite")
+    return scales
 
 
 def _typed(pairs, names, holder):

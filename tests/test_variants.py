@@ -31,6 +31,7 @@ def differing(a, b, prefix=""):
         ("positions=learned", {"model.positions"}),
         ("positions=shuffled", set()),
         ("patch_scale=0.5", set()),
+        ("position_scale=0.5", set()),
         ("batch_size=40,crop=1", {"training.batch_size", "training.augment.crop"}),
         ("flip=False", {"training.augment.flip"}),
         ("subset=100,epochs=4", {"subset", "training.epochs", "training.warmup_epochs"}),
@@ -62,6 +63,7 @@ def test_values_have_the_types_that_a_recipe_has():
         ("positions=random", "positions is 'random'"),
         ("positions=learned,patch_scale=-1", "patch_scale is -1.0"),
         ("patch_scale=nan", "patch_scale is nan"),
+        ("patch_scale=2,position_scale=0", "position_scale is 0.0"),
     ],
 )
 def test_what_is_no_variant_is_a_sentence(variant, sentence):
@@ -105,6 +107,13 @@ def test_patch_scale_scales_what_the_patch_embedding_computes():
     images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     whole, quarter = (start(v).patch_embed(images) for v in ("", "patch_scale=0.25"))
     torch.testing.assert_close(quarter, whole / 4)
+
+
+def test_position_scale_scales_the_table_and_goes_with_another_order():
+    assert changed_parameters("position_scale=0.25") == {"pos_embed"}
+    for order in ("", "positions=shuffled,"):
+        small, usual = start(order + "position_scale=0.25"), start(order)
+        torch.testing.assert_close(small.pos_embed, usual.pos_embed / 4)
 
 
 def test_shuffling_what_is_learned_from_zero_is_refused():
