@@ -25,7 +25,16 @@ from minivit.init import (
     norm_matched_,
     rotated_,
 )
-from minivit.model import VIT_BASE, VIT_SMALL, VIT_TINY, ViT, ViTConfig, load_model, save_model
+from minivit.model import (
+    VIT_BASE,
+    VIT_SMALL,
+    VIT_TINY,
+    ViT,
+    ViTConfig,
+    load_model,
+    save_model,
+    sincos_positions,
+)
 from minivit.pretrained import load_pretrained
 from minivit.train import TrainConfig, evaluate, train
 
@@ -58,6 +67,7 @@ __all__ = [
     "qk",
     "rotated_",
     "save_model",
+    "sincos_positions",
     "spectrum",
     "torch_default_",
     "train",
