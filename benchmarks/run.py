@@ -12,6 +12,7 @@ from benchmarks.initializers import initializer_sections
 from benchmarks.measure import machine
 from benchmarks.processes import process_sections
 from benchmarks.steps import step_sections
+from benchmarks.suite import suite_sections
 from minivit.storage import write_text
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
@@ -23,6 +24,7 @@ BENCHMARKS = {
     "processes": process_sections,
     "browser": browser_sections,
     "grading": grading_sections,
+    "suite": suite_sections,
 }
 
 

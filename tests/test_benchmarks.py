@@ -1,12 +1,13 @@
 """The benchmarks run, and what they compare is the same work. Nothing here looks at a time."""
 
+import subprocess
 from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from benchmarks import run
+from benchmarks import run, suite
 from benchmarks.epochs import PILImages, noise_images, usual_loader, usual_transform
 from benchmarks.growth import Point, kept_for_backward
 from benchmarks.lab import CHROMIUM
@@ -49,6 +50,16 @@ def test_quick_mode_runs_a_browser_where_there_is_one(capsys):
     printed = capsys.readouterr().out
     assert ("n = 3" in printed) == bool(CHROMIUM), printed
     assert CHROMIUM or "not measured here" in printed
+
+
+def test_the_parts_of_make_test_are_read_from_its_output():
+    said = "== 2 of 3\n1754 passed, 6 skipped in 428.31s (0:07:08)\n== 3\n378 passed in 142.00s\n"
+    done = subprocess.CompletedProcess("make test", 0, said)
+    found = [(row.what.rpartition(": ")[2], row.median) for row in suite.rows(done, 600.4)]
+    assert found[:2] == [("1754 passed, 6 skipped", "428 s"), ("378 passed", "142 s")]
+    assert found[2] == ("all of it, style included", "600 s")
+    with pytest.raises(RuntimeError, match="1 failed"):
+        suite.rows(subprocess.CompletedProcess("make test", 2, "1 failed, 3 passed in 2s"), 9.0)
 
 
 def test_partial_results_are_not_written():

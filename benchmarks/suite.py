@@ -1,0 +1,44 @@
+"""How long `make test` takes, part by part: one run, of minutes."""
+
+import re
+import subprocess
+import sys
+import time
+
+from benchmarks.measure import ROOT, Row, Section
+
+# A summary of pytest: "1754 passed, 6 skipped in 428.31s (0:07:08)".
+SUMMARY = re.compile(r"^=*\s*(\d[^\n]*?) in ([\d.]+)s\b", re.MULTILINE)
+PARTS = (
+    ("unit tests, parity, kill matrix, browser", "< 60 s (design)"),
+    ("lessons and solutions at smoke", "≤ 360 s"),
+)
+
+
+def suite_sections(*, quick, repeats):
+    """One run, whatever `repeats` says. quick: one small file of tests instead of everything."""
+    small = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests/test_make.py"]
+    started = time.perf_counter()
+    done = subprocess.run(
+        small if quick else ["make", "test"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    seconds = time.perf_counter() - started
+    return [Section(title="The project's own tests", rows=rows(done, seconds))]
+
+
+def rows(done, seconds):
+    """A Row for each summary of pytest in the output of a finished process, and one for all.
+
+    Raises RuntimeError with the end of the output where something failed: half a run is no number.
+    """
+    if done.returncode:
+        raise RuntimeError(f"the tests failed, so their time says nothing:\n{done.stdout[-2000:]}")
+    parts = [
+        Row(what=f"{what}: {counts}", median=f"{float(spent):.0f} s", goal=goal)
+        for (what, goal), (counts, spent) in zip(PARTS, SUMMARY.findall(done.stdout), strict=False)
+    ]
+    return [*parts, Row(what="all of it, style included", median=f"{seconds:.0f} s")]
