@@ -82,6 +82,7 @@ def hidden(rng):
     for _ in range(QUESTION.hidden):
         height, width = rng.choice([2, 3, 4, 5], size=2, replace=False)
         dim, channels = int(rng.integers(5, 30)), int(rng.integers(2, 5))
+        dim += dim == height * width * channels  # a square E would have the shape of Eᵀ
         title = f"{channels} channels, patches of {height} × {width}, dim {dim}"
         seed = int(rng.integers(2**32))
         cases.append(case(title, dim, channels, int(height), int(width), seed))
