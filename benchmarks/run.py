@@ -13,6 +13,7 @@ from benchmarks.measure import machine
 from benchmarks.processes import process_sections
 from benchmarks.steps import step_sections
 from benchmarks.suite import suite_sections
+from benchmarks.time_to import time_to_sections
 from minivit.storage import write_text
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
@@ -25,6 +26,7 @@ BENCHMARKS = {
     "browser": browser_sections,
     "grading": grading_sections,
     "suite": suite_sections,
+    "time to": time_to_sections,
 }
 
 

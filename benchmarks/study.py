@@ -69,8 +69,8 @@ PLAN = (
     Question(name="learned positions", variants=("positions=learned",)),
     Question(name="size of the positions", variants=("position_scale=0.04",)),
     Question(name="class token", variants=("pool=cls",)),
-    Question(name="number of heads", variants=("heads=1", "heads=4", "heads=8")),
     Question(name="patch embedding", variants=("patch_scale=0.25", "patch_scale=4")),
+    Question(name="number of heads", variants=("heads=1", "heads=4", "heads=8")),
     Question(name="data size", variants=DATA_SIZES, seeds=FINAL_SEEDS[:3]),
 )
 

@@ -90,7 +90,7 @@ def lines(found):
         f"{100 * MARK:.0f} % {reached}: {100 * level.mean:.2f} % of the test images after the last "
         f"epoch, mean of n = {level.n} seeds, 95 % interval {100 * level.low:.2f} to "
         f"{100 * level.high:.2f}, standard deviation {100 * level.std:.2f}",
-        f"{seconds:.0f} s of training a run, mean; {operations / 1e12:.0f} TFLOP in matrix products",
+        f"{seconds:.0f} s of training a run, mean; {operations / 1e12:.0f} TFLOP (matrix products)",
         f"{runs[0].data['name']}; {variant}; torch {runs[0].versions['torch']}; {runs[0].device}",
     ]
 

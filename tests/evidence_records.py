@@ -10,7 +10,11 @@ from minivit.variants import vary
 
 def made_up(accuracy, plan=PLAN):
     """A final record for each planned run; accuracy: a function of the Arm, a fraction."""
-    arms = dict.fromkeys(arm for question in plan for arm in question.runs())
+    return final(accuracy, dict.fromkeys(arm for question in plan for arm in question.runs()))
+
+
+def final(accuracy, arms):
+    """Final records of these arms, with their accuracy on test images."""
     return [_record(arm, accuracy(arm)) for arm in arms]
 
 
