@@ -13,7 +13,8 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from minivit.figures import _finish, matrix_png
+from minivit.figures import _finish
+from minivit.figures_pixels import matrix_png
 from minivit.views import Lines, Matrix, View, readable
 
 LINE_STYLES = (("#0072B2", ""), ("#D55E00", "6 4"), ("#5f5f5f", "2 3"))  # Okabe and Ito; SVG dashes
@@ -163,7 +164,15 @@ def sliding_figure(
 def _panel_title(panel, corner):
     is_cut = isinstance(panel, Matrix) and max(panel.values.shape) > corner
     note = f"its first {corner} rows and columns" if is_cut else panel.note
-    return f"{panel.title}<br><sup>{note or ' '}</sup>"
+    return f"{panel.title}<br><sup>{note or ' '}<br>{_colours_in_words(panel)}</sup>"
+
+
+def _colours_in_words(panel):
+    """Where a matrix's colours end; a line without words for lines, to keep titles level."""
+    if isinstance(panel, Lines):
+        return " "
+    low = -panel.limit if panel.signed else 0.0
+    return f"colours from {readable(low)} to {readable(panel.limit)}"
 
 
 def _traces(panel, corner):

@@ -5,13 +5,13 @@ One look for all: an opaque white ground (readable on a dark page too), the colo
 says which data, device and scale it comes from. `alt_text` gives each figure's words.
 """
 
-import functools
 from textwrap import wrap
 
 import numpy as np
-import plotly.colors
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
+
+from minivit.figures_pixels import SIGNED, picture_png
 
 ARM_NAMES = {
     "plain": "plain",
@@ -27,8 +27,6 @@ CAPTION = 84  # letters on a line of a caption: what is longer would be cut off 
 _WHOLE = {"break_long_words": False, "break_on_hyphens": False}
 _COLOURS = ("#5f5f5f", "#E69F00", "#009E73", "#0072B2", "#56B4E9", "#CC79A7", "#D55E00")
 _LINE_COLOURS = tuple(_COLOURS[i] for i in (3, 6, 2, 1, 5, 4, 0))  # the most different first
-# RdBu without its ends, which are so dark that a thin line of either looks black.
-SIGNED = tuple(plotly.colors.diverging.RdBu_r[1:-1])  # from negative, blue, to positive, red
 _DASHES = ("dot", "dash", "dashdot", "solid", "longdash", "longdashdot", "dash")
 _STYLE = {
     arm: {"color": colour, "dash": dash, "width": 3}
@@ -99,7 +97,11 @@ def intervals(rows, *, title, source):
     figure.update_xaxes(title="difference, percentage points")
     figure.update_yaxes(autorange="reversed", automargin=True)
     alt = f"Differences in percentage points with 95 % intervals: {'; '.join(words)}."
-    return _finish(figure, title, source, alt, height=170 + 42 * len(rows), below=76)
+    figure = _finish(figure, title, source, alt, height=170 + 42 * len(rows), below=76)
+    # Long labels push the axis to the right; title and caption stay at the left edge.
+    left = max(64, 12 + 7 * max(map(len, rows)))
+    figure.layout.annotations[-1].xshift = 64 - left
+    return figure.update_layout(margin_l=left, title={"xref": "container", "pad": {"l": 64}})
 
 
 def product_panels(products, *, title, source, limit=None):
@@ -133,29 +135,53 @@ def product_panels(products, *, title, source, limit=None):
 def line_plot(lines, *, title, source, x, y, marks=None):
     """Lines over numbers, each with a colour and a dash of its own.
 
-    lines: name → (x values, y values). x, y: the titles of the axes. marks: name → where on the x
-    axis a dashed vertical line stands. Raises ValueError for more lines than there are styles.
+    lines: name → (x values, y values); one named after an arm, as "plain" or "plain, trained",
+    looks as that arm does in `training_curves`. x, y: the titles of the axes. marks: name → where
+    on the x axis a dashed vertical line stands. Raises ValueError for more lines than there are
+    styles.
     """
     if len(lines) > len(_COLOURS):
         raise ValueError(f"{len(lines)} lines; at most {len(_COLOURS)} can be told apart")
-    figure, words = go.Figure(), []
-    for (name, (places, values)), colour, dash in zip(
-        lines.items(), _LINE_COLOURS, _DASHES[3:] + _DASHES[:3], strict=False
-    ):
+    figure, words, styles = go.Figure(), [], _line_styles(lines)
+    for key, (places, values) in lines.items():
         places, values = (np.asarray(each, float) for each in (places, values))
-        mode = "lines+markers" if len(values) <= 24 else "lines"
-        line = {"color": colour, "dash": dash, "width": 3}
-        figure.add_trace(go.Scatter(x=places, y=values.round(4), name=name, mode=mode, line=line))
+        mode, name = "lines+markers" if len(values) <= 24 else "lines", ARM_NAMES.get(key, key)
+        drawn = {"name": name, "mode": mode, "line": styles[key]}
+        figure.add_trace(go.Scatter(x=places, y=values.round(4), **drawn))
         ends = f"{values[0]:.2f} at {places[0]:g}, {values[-1]:.2f} at {places[-1]:g}"
         words.append(f"{name}: {ends}, between {values.min():.2f} and {values.max():.2f}")
     for name, place in (marks or {}).items():
         style = {"dash": "dash", "color": "#5f5f5f"}
         figure.add_vline(place, line=style, annotation_text=f" {name}")
         words.append(f"{name} is marked at {place:g}")
-    figure.update_xaxes(title=x)
+    figure.update_xaxes(title=x, dtick=_whole_steps(figure))
     figure.update_yaxes(title=y)
     alt = f"{y} against {x}. {'; '.join(words)}."
     return _finish(figure, title, source, alt, height=400, below=76)
+
+
+def _line_styles(names):
+    """Name → style: an arm's own for the first line of that arm, else the next that is free."""
+    arms = {**{arm: arm for arm in ARM_NAMES}, **{name: arm for arm, name in ARM_NAMES.items()}}
+    first = {}
+    for name in sorted(names):  # "plain" before "plain, trained", wherever they stand
+        if arm := arms.get(name.split(",")[0]):
+            first.setdefault(arm, name)
+    styles = {name: _STYLE[arm] for arm, name in first.items()}
+    taken = {style["color"] for style in styles.values()}
+    free = (
+        {"color": colour, "dash": dash, "width": 3}
+        for colour, dash in zip(_LINE_COLOURS, _DASHES[3:] + _DASHES[:3], strict=True)
+        if colour not in taken
+    )
+    return {name: styles.get(name) or next(free) for name in names}
+
+
+def _whole_steps(figure):
+    """1 where few whole numbers stand on the x axis, as layers do: there is no layer 1.5."""
+    places = np.concatenate([trace.x for trace in figure.data])
+    few = np.ptp(places) <= 12 and (places == places.round()).all() and np.ptp(places) > 0
+    return 1 if few else None
 
 
 def image_grid(images, labels, classes, *, title, source, each=10):
@@ -169,50 +195,13 @@ def image_grid(images, labels, classes, *, title, source, each=10):
     gap = ((0, 0), (0, 0), (1, 1), (1, 1))
     grid = [np.concatenate(np.pad(row[:columns], gap, constant_values=255), axis=2) for row in rows]
     picture = np.concatenate(grid, axis=1).transpose(1, 2, 0)  # (height, width, 3)
-    figure = go.Figure(go.Image(source=_png(picture), zsmooth=False, hoverinfo="skip"))
+    figure = go.Figure(go.Image(source=picture_png(picture), zsmooth=False, hoverinfo="skip"))
     height = picture.shape[0] / len(classes)
     ticks = [height * (row + 0.5) for row in range(len(classes))]
     figure.update_yaxes(tickvals=ticks, ticktext=list(classes), showgrid=False, zeroline=False)
     figure.update_xaxes(visible=False)
     alt = f"{columns} images of each of {len(classes)} classes, in rows: {', '.join(classes)}."
     return _finish(figure, title, source, alt, height=2 * picture.shape[0] + 130, below=32)
-
-
-def matrix_png(values, limit, *, signed=True, levels=31, compress_level=6):
-    """A matrix as the data address of a PNG: red above zero and blue below, or white to blue.
-
-    values: (row, column). limit: where the colours end, at ±limit, or from 0 to limit where signed
-    is False. levels: how many colours, odd, so that zero is white.
-    """
-    share = np.asarray(values, np.float32) / limit  # of the way along the palette
-    share = np.nan_to_num((share + 1) / 2 if signed else share).clip(0, 1)
-    indices = np.rint(share * (levels - 1)).astype(np.uint8)
-    return _png(indices, _palette(signed, levels), compress_level)
-
-
-@functools.cache
-def _palette(signed, levels):
-    """Colours from blue over white to red, or from white to blue, as [r, g, b, r, …]."""
-    shares = np.linspace(0, 1, levels)
-    scale = list(SIGNED) if signed else "Blues"
-    colours = np.array(plotly.colors.sample_colorscale(scale, shares, colortype="tuple"))
-    if signed:
-        colours[levels // 2] = 1.0  # the scale's own middle is a light grey
-    return [round(255 * channel) for channel in colours.ravel()]
-
-
-def _png(picture, palette=None, compress_level=6):
-    """Data address of a picture: uint8 (height, width, 3), or (height, width) with a palette."""
-    import base64
-    import io
-
-    from PIL import Image
-
-    image, buffer = Image.fromarray(picture), io.BytesIO()
-    if palette:
-        image.putpalette(palette)
-    image.save(buffer, "png", compress_level=compress_level)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def alt_text(figure):

@@ -8,7 +8,8 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from minivit.figures import SIGNED, _finish, matrix_png
+from minivit.figures import _finish
+from minivit.figures_pixels import SIGNED, matrix_png
 
 _GAP = 4  # pixels between matrices
 _BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#5f5f5f"
@@ -56,11 +57,12 @@ def product_tiles(rows, columns, *, title, source, limit=None, pool=1, x=""):
         for label, ms in arrays.items()
     )
     alt = f"Heat maps of {dim} × {dim} matrices; mean of each diagonal. {'; '.join(words)}."
+    above, below = 122 if x else 96, 46
     # All tiles together are about 520 pixels wide on a page.
-    height = 140 + int(min(520 / len(columns), 330) * len(arrays))
-    return _finish(figure, title, source + note, alt, height=height, below=32).update_layout(
-        margin_t=122 if x else 96, showlegend=False
-    )
+    height = above + below + int(min(520 / len(columns), 330) * len(arrays))
+    return _finish(
+        figure, title, source + note, alt, height=height, below=below - 14
+    ).update_layout(margin_t=above, showlegend=False)
 
 
 def _pooled(matrices, pool):

@@ -7,7 +7,8 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from minivit.figures import _COLOURS, _finish, _png
+from minivit.figures import _COLOURS, _finish
+from minivit.figures_pixels import picture_png
 
 _SYMBOLS = ("circle", "square", "diamond", "cross", "x", "triangle-up")
 
@@ -22,7 +23,7 @@ def pictures(images, *, title, source, patch_size=None, names=(), outline=None):
     heights = []
     for column, image in enumerate(images.values(), start=1):
         rows, columns = image.shape[1:]
-        data = _png(np.ascontiguousarray(np.asarray(image).transpose(1, 2, 0)))
+        data = picture_png(np.ascontiguousarray(np.asarray(image).transpose(1, 2, 0)))
         figure.add_trace(go.Image(source=data, zsmooth=False, hoverinfo="skip"), 1, column)
         if patch_size:
             _add_patches(figure, rows, columns, patch_size, names, column)

@@ -101,3 +101,4 @@ def test_the_figure_begins_where_it_was_told_and_says_what_it_is(figure):
     assert "sum from 0.00 to 5.00" in alt_text(figure) and "n 3" in alt_text(figure)
     titles = [note.text for note in figure.layout.annotations]
     assert any("first 2 rows" in title for title in titles) and titles[-1] == "s"
+    assert "colours from −4.00 to 4.00" in titles[0] and "colours" not in titles[1], titles

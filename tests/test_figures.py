@@ -8,7 +8,6 @@ from plotly.colors import sample_colorscale
 
 from minivit.figures import (
     ARM_NAMES,
-    SIGNED,
     alt_text,
     image_grid,
     intervals,
@@ -17,6 +16,7 @@ from minivit.figures import (
     product_panels,
     training_curves,
 )
+from minivit.figures_pixels import SIGNED
 from minivit.records import summarise
 
 SOURCE = "synthetic stand-in · scale smoke · cpu"
@@ -130,3 +130,38 @@ def test_the_ends_of_the_range_are_still_red_and_blue():
     blue, red = (sample_colorscale(list(SIGNED), [end], colortype="tuple")[0] for end in (0, 1))
     for end, own, other in ((blue, 2, 0), (red, 0, 2)):  # a thin dark line looks black
         assert end[own] > 0.6 and end[own] - end[other] > 0.5
+
+
+def test_an_arm_looks_the_same_in_every_figure():
+    curves = {arm: [[0.1, 0.2]] for arm in ("plain", "mimetic", "norm_matched")}
+    theirs = {t.name: t.line for t in training_curves(curves, title="t", source=SOURCE).data}
+
+    def lines(*names):
+        figure = line_plot(dict.fromkeys(names, ([1], [2])), title="", source="", x="", y="")
+        return {trace.name: trace.line for trace in figure.data}
+
+    own = lines("DeiT-Tiny", "plain, trained", "mimetic", "norm_matched", "plain")
+    assert own["plain"] == theirs["plain"] and own["mimetic"] == theirs["mimetic"]
+    assert own["norm-matched"] == theirs["norm-matched"]
+    assert lines("mimetic, measured", "b")["mimetic, measured"] == theirs["mimetic"]
+    for names in (own, lines("mimetic, step 0", "plain", "mimetic", "a", "b", "c", "d")):
+        assert len({(line.color, line.dash) for line in names.values()}) == len(names)
+
+
+def test_few_whole_numbers_have_a_tick_each_and_no_half():
+    def step(places):
+        values = [0.0] * len(places)
+        return line_plot({"a": (places, values)}, title="", source="", x="", y="").layout.xaxis
+
+    assert step([1, 2]).dtick == 1 and step(range(13)).dtick == 1
+    assert step([0.5, 2]).dtick is None and step(range(100)).dtick is None
+    assert step([3]).dtick is None
+
+
+def test_title_and_caption_of_intervals_begin_at_the_left_edge_whatever_the_labels():
+    for label in ("a", "vit_trunc_normal: mimetic − norm-matched"):
+        figure = intervals({label: summarise([0.1, 0.2])}, title="t", source=SOURCE)
+        layout = figure.layout
+        assert layout.title.xref == "container" and layout.title.pad.l == 64
+        assert layout.margin.l + layout.annotations[-1].xshift == 64
+        assert layout.margin.l >= 6.7 * len(label)  # what a letter of a label takes, in pixels

@@ -116,3 +116,13 @@ def test_every_entry_of_a_diagonal_is_there():
     assert [list(trace.y) for trace in figure.data] == list(entries.values())
     assert {shape.y0 for shape in figure.layout.shapes} == {0.75, -0.25}
     assert "a: mean +0.750, from -0.50 to 2.00, 75% above 0" in alt_text(figure)
+
+
+def test_tiles_are_as_wide_in_few_rows_as_in_many():
+    tiles = [np.eye(6)] * 12
+    heights = {}
+    for rows in (1, 6):
+        named = {str(n): tiles for n in range(rows)}
+        layout = product_tiles(named, list(range(12)), title="t", source="s", x="n", limit=1).layout
+        heights[rows] = layout.height - layout.margin.t - layout.margin.b
+    assert heights[6] == pytest.approx(6 * heights[1], abs=6) and heights[1] > 40
