@@ -124,7 +124,8 @@ def product_panels(products, *, title, source, limit=None):
         figure.update_xaxes(
             visible=False, scaleanchor=f"y{column if column > 1 else ''}", col=column
         )
-    figure.update_yaxes(visible=False, autorange="reversed")
+    # In a narrow window the squares are lower than their room: they stay below their titles.
+    figure.update_yaxes(visible=False, autorange="reversed", constraintoward="top")
     scale = {"colorscale": SIGNED, "cmin": -limit, "cmax": limit}
     figure.update_layout(coloraxis={**scale, "colorbar": {"thickness": 12, "len": 0.8}})
     size = len(next(iter(matrices.values())))
@@ -201,7 +202,10 @@ def image_grid(images, labels, classes, *, title, source, each=10):
     figure.update_yaxes(tickvals=ticks, ticktext=list(classes), showgrid=False, zeroline=False)
     figure.update_xaxes(visible=False)
     alt = f"{columns} images of each of {len(classes)} classes, in rows: {', '.join(classes)}."
-    return _finish(figure, title, source, alt, height=2 * picture.shape[0] + 130, below=32)
+    # 590 pixels are what plotly's smallest width, 700, leaves beside the names of the classes.
+    across = min(590, 2 * picture.shape[1])
+    height = across * picture.shape[0] / picture.shape[1]
+    return _finish(figure, title, source, alt, height=round(height) + 118, below=32)
 
 
 def alt_text(figure):

@@ -73,7 +73,9 @@ def test_panels_share_one_range_symmetric_about_zero():
     assert figure.layout.coloraxis.cmin == -figure.layout.coloraxis.cmax == -4.0
     assert np.allclose(figure.data[1].z, -2.0)
     assert "small +0.11, large -2.00" in alt_text(figure)
-    assert figure.layout.yaxis.autorange == "reversed", "row 1 stands at the top"
+    axes = [figure.layout.yaxis, figure.layout.yaxis2]
+    assert all(axis.autorange == "reversed" for axis in axes), "row 1 stands at the top"
+    assert all(axis.constraintoward == "top" for axis in axes), "close to the panel's title"
 
 
 def test_the_grid_holds_the_images_of_each_class_in_its_row():
@@ -91,6 +93,14 @@ def test_the_grid_holds_the_images_of_each_class_in_its_row():
     picture = np.asarray(Image.open(io.BytesIO(data)))
     assert picture.shape == (12, 12, 3)
     assert (picture[1:5, 1:5] == 0).all() and (picture[7:11, 1:5] == 200).all()
+
+
+def test_the_grid_is_as_high_as_its_images_where_it_is_700_pixels_wide():
+    images, labels = np.zeros((100, 3, 32, 32), np.uint8), np.arange(100) % 10
+    figure = image_grid(images, labels, list("abcdefghij"), title="t", source=SOURCE)
+    margin = figure.layout.margin
+    room = figure.layout.height - margin.t - margin.b
+    assert room == pytest.approx(590, abs=1)  # a square: 10 images of each of 10 classes
 
 
 def test_the_page_needs_nothing_from_outside_and_escapes_words():
