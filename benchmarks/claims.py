@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks import claims_pretrained, findings, ship
-from benchmarks.findings import VARIANTS, Runs, images
+from benchmarks.statements import VARIANTS, Runs, images
 from benchmarks.study import BETTER, DATA_SIZES
 from minivit.evidence import contrast, points, verdict
 from minivit.figures import ARM_NAMES

@@ -8,7 +8,6 @@ from minivit.augment import Augment
 from minivit.bases import torch_default_, vit_trunc_normal_
 from minivit.circuits import (
     AttentionWeights,
-    attention_layers,
     attention_maps,
     diagonal_stats,
     ov,
@@ -25,6 +24,7 @@ from minivit.init import (
     norm_matched_,
     rotated_,
 )
+from minivit.layers import attention_layers
 from minivit.model import (
     VIT_BASE,
     VIT_SMALL,

@@ -10,7 +10,7 @@ import math
 import torch
 from torch import nn
 
-from minivit.circuits import attention_layers
+from minivit.layers import attention_layers
 from minivit.model import ViT, initial_positions
 
 

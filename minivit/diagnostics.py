@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from minivit.circuits import attention_layers, attention_maps, locality
+from minivit.circuits import attention_maps, locality
+from minivit.layers import attention_layers
 
 
 class Diagnosis(NamedTuple):
@@ -30,7 +31,7 @@ class Diagnosis(NamedTuple):
 def diagnose(model: nn.Module, images: Float[Tensor, "batch c height width"]) -> Diagnosis:
     """Measures every layer of a ViT without class token, on normalised images.
 
-    Raises ValueError where `circuits.attention_layers` or `circuits.locality` does.
+    Raises ValueError where `layers.attention_layers` or `circuits.locality` does.
     """
     tokens = residual_stream(model, images)[:-1].cpu()
     where = locality(attention_maps(model, images))  # entries: (layer, batch, head)

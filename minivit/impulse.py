@@ -22,8 +22,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from minivit.circuits import attention_layers, split_heads
+from minivit.circuits import split_heads
 from minivit.init import mimetic_, split_svd
+from minivit.layers import attention_layers
 
 CONTENT = 0.3  # ρ: how much of a token is not position; the variance for 1 of the positions'
 

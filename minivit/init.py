@@ -26,7 +26,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from minivit.bases import BASES, normal
-from minivit.circuits import attention_layers
+from minivit.layers import attention_layers
 from minivit.runtime import cpu_cores, one_thread, stream
 
 
@@ -62,7 +62,7 @@ def mimetic_(model, settings=Mimetic(), *, qk=True, ov=True, generator=None):
 
     Rewrites attention weights only: biases, everything else, dtype, device and requires_grad stay.
     qk=False or ov=False leaves that pair as it is, and the other gets the same noise as without it.
-    Raises ValueError where `circuits.attention_layers` does, before anything is written.
+    Raises ValueError where `layers.attention_layers` does, before anything is written.
     """
     return _rewrite_(model, None, settings, qk, ov, generator)
 

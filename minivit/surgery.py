@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from minivit.circuits import attention_layers
+from minivit.layers import attention_layers
 
 
 @contextmanager

@@ -16,7 +16,8 @@ from models import KINDS, attention_modules, ov_map, qk_map, tiny_vit
 
 import minivit.bases
 import minivit.init
-from minivit.circuits import AttentionWeights, attention_layers, diagonal_stats, ov, qk
+from minivit.circuits import AttentionWeights, diagonal_stats, ov, qk
+from minivit.layers import attention_layers
 from minivit.runtime import stream
 
 DIM, HEADS = 48, 3

@@ -1,0 +1,122 @@
+"""What FINDINGS.md states: each sentence says that a contrast of final runs is positive."""
+
+from typing import NamedTuple
+
+from benchmarks.study import BETTER, DATA_SIZES
+from minivit.evidence import contrast, final_runs
+from minivit.init import BASES
+
+VARIANTS = {
+    "": "as the recipe is: positions start as the sin-cos table and are learned",
+    "positions=shuffled": "sin-cos positions in random order",
+    "positions=learned": "learned positions that start random (standard deviation 0.02)",
+    "position_scale=0.04": "sin-cos positions × 0.04, so as small as those",
+    "pool=cls": "class token",
+    "heads=1": "1 head",
+    "heads=4": "4 heads",
+    "heads=8": "8 heads",
+    "patch_scale=0.25": "patch embedding × 0.25",
+    "patch_scale=4": "patch embedding × 4",
+}
+
+
+class Statement(NamedTuple):
+    """A sentence that says a contrast is positive, and that contrast (None: too few runs)."""
+
+    text: str
+    contrast: tuple | None
+
+
+class Runs:
+    """The final runs of an arm, and what one arm gains over another. used: all it has given."""
+
+    def __init__(self, records, base=BETTER):
+        self.records, self.base, self.used = records, base, []
+
+    def __call__(self, attention, variant="", base=None, rate="own"):
+        base = base or self.base
+        found = final_runs(base, attention, variant, rate=rate, records=self.records)
+        self.used += found
+        return found
+
+    def gain(self, attention="mimetic", over="plain", variant="", base=None, rate="own"):
+        """The contrast of two arms."""
+        ours, other = (self(arm, variant, base, rate) for arm in (attention, over))
+        return contrast([ours], [other])
+
+    def excess(self, variant, than=""):
+        """How much larger mimetic's gain over plain is in one variant than in another."""
+        mimetic, plain = self("mimetic", variant), self("plain", variant)
+        return contrast([mimetic, self("plain", than)], [plain, self("mimetic", than)])
+
+
+def statements(records):
+    """Every statement that is tested, in order."""
+    runs = Runs(records)
+    made = []
+    for base in BASES:
+        for arm, over, words in (
+            ("mimetic", "plain", "mimetic ends higher than plain"),
+            ("norm_matched", "plain", "larger weights alone (norm-matched) end higher than plain"),
+            (
+                "rotated",
+                "plain",
+                "mimetic's singular values without its alignment (rotated) end higher than plain",
+            ),
+            ("mimetic", "norm_matched", "mimetic ends higher than norm-matched"),
+            ("mimetic", "rotated", "mimetic ends higher than rotated"),
+        ):
+            made.append(Statement(f"On {base}, {words}.", runs.gain(arm, over, base=base)))
+    weak = next(base for base in BASES if base != BETTER)
+    more = contrast(
+        [runs("mimetic", base=weak), runs("plain")], [runs("plain", base=weak), runs("mimetic")]
+    )
+    made += [
+        Statement(f"Mimetic gains more over plain on {weak} than on {BETTER}.", more),
+        Statement("QK alone ends higher than plain.", runs.gain("qk_only")),
+        Statement("OV alone ends higher than plain.", runs.gain("ov_only")),
+        Statement("Both halves end higher than QK alone.", runs.gain("mimetic", "qk_only")),
+        Statement("Both halves end higher than OV alone.", runs.gain("mimetic", "ov_only")),
+        Statement("−I in OV ends higher than +I in OV.", runs.gain("mimetic", "ov_flipped")),
+        Statement(
+            "With +I in OV, the rest of mimetic still ends higher than plain.",
+            runs.gain("ov_flipped"),
+        ),
+        Statement("Impulse ends higher than plain.", runs.gain("impulse")),
+        Statement("Impulse ends higher than mimetic.", runs.gain("impulse", "mimetic")),
+        Statement(
+            "Positions in their places let plain end higher than shuffled ones.",
+            contrast([runs("plain")], [runs("plain", "positions=shuffled")]),
+        ),
+        Statement(
+            "With shuffled positions (no locality), mimetic still ends higher than plain.",
+            runs.gain(variant="positions=shuffled"),
+        ),
+        Statement(
+            "Mimetic gains more with positions in their places than with shuffled ones.",
+            runs.excess("", "positions=shuffled"),
+        ),
+    ]
+    for variant in [v for v in VARIANTS if v not in ("", "positions=shuffled")]:
+        words = VARIANTS[variant]
+        gain = runs.gain(variant=variant)
+        made.append(Statement(f"Mimetic ends higher than plain: {words}.", gain))
+    made.append(
+        Statement("Mimetic gains more with 1 head than with 8.", runs.excess("heads=1", "heads=8"))
+    )
+    for size in DATA_SIZES:
+        gain = runs.gain(variant=size)
+        made.append(Statement(f"Mimetic ends higher than plain on {images(size)}.", gain))
+    made.append(
+        Statement(
+            f"Mimetic gains more on {images(DATA_SIZES[0])} than on {images(DATA_SIZES[-1])}.",
+            runs.excess(DATA_SIZES[0], DATA_SIZES[-1]),
+        )
+    )
+    return made
+
+
+def images(variant):
+    """ "2,250 images (5 %)" for a variant of the data size."""
+    count = int(variant.removeprefix("subset=").partition(",")[0])
+    return f"{count:,} images ({100 * count / 45_000:.0f} %)"
