@@ -96,6 +96,10 @@ def statements(records):
             "Mimetic gains more with positions in their places than with shuffled ones.",
             runs.excess("", "positions=shuffled"),
         ),
+        Statement(
+            "Mimetic gains more with the sin-cos table as it is than with the table × 0.04.",
+            runs.excess("", "position_scale=0.04"),
+        ),
     ]
     for variant in [v for v in VARIANTS if v not in ("", "positions=shuffled")]:
         words = VARIANTS[variant]
