@@ -61,6 +61,9 @@ def mimetic_(model, settings=Mimetic(), *, qk=True, ov=True, generator=None):
     """Mimetic initialization of every attention layer of minivit's, timm's or torchvision's ViT.
 
     Rewrites attention weights only: biases, everything else, dtype, device and requires_grad stay.
+    So do positions, and they matter: with positions that start random and small, as timm's and
+    torchvision's do, our runs ended below plain; see benchmarks/FINDINGS.md and
+    `model.sincos_positions`.
     qk=False or ov=False leaves that pair as it is, and the other gets the same noise as without it.
     Raises ValueError where `layers.attention_layers` does, before anything is written.
     """
