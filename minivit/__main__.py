@@ -24,16 +24,18 @@ def main(words=None):
 
 
 def _parser():
+    from minivit.init import ATTENTION, BASES
+
     parser = argparse.ArgumentParser(
         prog="minivit", description="Vision Transformers, mimetic init."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     compare = commands.add_parser("compare", help="train the arms of a comparison side by side")
     compare.set_defaults(run=_compare)
-    compare.add_argument("--arms", nargs="+", metavar="ARM", help="plain, mimetic, norm_matched, …")
-    compare.add_argument(
-        "--bases", nargs="+", metavar="BASE", help="torch_default, vit_trunc_normal"
-    )
+    arms = f"of {', '.join(ATTENTION)} (default: the first four)"
+    compare.add_argument("--arms", nargs="+", metavar="ARM", help=arms)
+    bases = f"of {', '.join(BASES)} (default: the first)"
+    compare.add_argument("--bases", nargs="+", metavar="BASE", help=bases)
     compare.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="SEED")
     compare.add_argument("--variant", default="", help='what else differs, as in "heads=4"')
     compare.add_argument("--learning-rate", type=float, help="(default: the recipe's)")
@@ -96,6 +98,7 @@ def _compare(options):
         for seed in _unique(options.seeds)
     ]
     folder = Path(options.out)
+    print("reading the images; the first time they are decoded, which takes a while", flush=True)
     task = prepare(recipe, cifar10(options.data, options.source), folder, role=options.role)
     print(f"{task.source}: {len(arms)} runs of {recipe.training.epochs} epochs")
     print(f"plain and mimetic together: {recipe.minutes}")
@@ -109,13 +112,12 @@ def _compare(options):
     except ImportError:
         print("for the page of curves: pip install plotly")
         return
-    title = f"{task.source}: attention initializers compared"
     drawn = [
         figures.training_curves(lines, title=f"base {base}", source=task.source)
         for base, lines in curves(records).items()
     ]
     page = folder / "compare.html"
-    write_text(page, figures.page(drawn, title=title, table=text))
+    write_text(page, figures.page(drawn, title="Attention initializers compared", table=text))
     print(f"curves in {page}")
 
 
@@ -148,7 +150,11 @@ def _train_folder(options):
     train_set = FolderSet(options.train, min_area=options.min_area, **cut)
     validation = FolderSet(options.validation, **cut)
     if train_set.classes != validation.classes:
-        raise ValueError(f"{options.train} and {options.validation} hold other classes")
+        apart = sorted({*train_set.classes} ^ {*validation.classes})
+        raise ValueError(
+            f"{options.train} and {options.validation} must hold the same classes; in one of them "
+            f"only: {', '.join(apart[:5])}{' …' if apart[5:] else ''}"
+        )
     shape = {"image_size": options.size, "patch_size": options.patch, "pool": "mean"}
     shape |= {"classes": len(train_set.classes), "positions": "sincos_learned"}
     net = ViT(replace(getattr(model, FOLDER_MODELS[options.model]), **shape))

@@ -178,7 +178,8 @@ def compare(arms, task, *, processes=None, progress=None):
     processes: how many at a time, each on one CPU thread (default: one for each of up to two
     cores). With 1, or on a GPU, runs follow one another in this process. progress: called with
     (arm, EpochRecord) after each epoch. Raises ValueError for a run that the protocol refuses in
-    this role, RuntimeError where a run fails or its process dies; what is finished is kept.
+    this role or whose values its recipe does not take, RuntimeError where a run fails or its
+    process dies; what is finished is kept.
     """
     if processes is None:
         processes = min(2, cpu_cores()) if pick_device().type == "cpu" else 1
@@ -186,6 +187,7 @@ def compare(arms, task, *, processes=None, progress=None):
         raise ValueError(f"processes is {processes}; it must be at least 1")
     for arm in arms:
         check_role(task.role, task.recipe, arm)
+        arm.recipe(task.recipe)  # its ValueError comes before any process starts
     found = {arm: _finished(arm, task) for arm in arms}
     todo = [arm for arm in found if found[arm] is None]
     try:

@@ -231,6 +231,9 @@ def _rewrite_(model, control, settings, qk, ov, generator):
 
 
 def _check_layer(qkv, proj, heads, name=""):
+    if not (torch.is_tensor(qkv) and torch.is_tensor(proj)):
+        kinds = f"{type(qkv).__name__} and {type(proj).__name__}"
+        raise ValueError(f"{name}qkv and proj are {kinds}, not tensors; a layer's is its .weight")
     dim = len(proj)
     if tuple(proj.shape) != (dim, dim) or tuple(qkv.shape) != (3 * dim, dim):
         shapes = f"qkv {tuple(qkv.shape)} and proj {tuple(proj.shape)}"

@@ -29,7 +29,7 @@ class AttentionLayer(NamedTuple):
     proj_bias: Tensor | None
 
 
-def attention_layers(model: nn.Module) -> list[AttentionLayer]:
+def attention_layers(model) -> list[AttentionLayer]:
     """Returns the attention layers of a model, in order.
 
     Known are nn.MultiheadAttention (torchvision's ViT) and any module that has `qkv`, `proj` and
@@ -37,6 +37,8 @@ def attention_layers(model: nn.Module) -> list[AttentionLayer]:
     without attention and, with its name, for attention of another kind: what this package says of
     W_Q W_Kᵀ would not hold there.
     """
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"a model is expected, an nn.Module, and not {type(model).__name__}")
     layers, seen = [], ()
     for name, module in model.named_modules():
         if seen and name.startswith(seen):
@@ -45,10 +47,7 @@ def attention_layers(model: nn.Module) -> list[AttentionLayer]:
             layers.append(_read_layer(name, module))
             seen = (*seen, f"{name}.")
         elif _looks_like_attention(module):
-            raise ValueError(
-                f"{name!r} ({type(module).__name__}) is an attention that minivit does not know; "
-                "give its weights to mimetic_attention_(qkv, proj, heads) yourself"
-            )
+            raise _unknown(name, module, "is an attention that minivit does not know")
     if not layers:
         raise ValueError(f"{type(model).__name__} has no attention layer")
     return layers
@@ -69,12 +68,19 @@ def _looks_like_attention(module):
 def _read_layer(name, module):
     reason = _why_unknown(module)
     if reason:
-        raise ValueError(f"{name!r} ({type(module).__name__}) {reason}")
+        raise _unknown(name, module, reason)
     if isinstance(module, nn.MultiheadAttention):
         qkv, qkv_bias, proj = module.in_proj_weight, module.in_proj_bias, module.out_proj
     else:
         qkv, qkv_bias, proj = module.qkv.weight, module.qkv.bias, module.proj
     return AttentionLayer(name, qkv, proj.weight, module.num_heads, qkv_bias, proj.bias)
+
+
+def _unknown(name, module, reason):
+    return ValueError(
+        f"{name!r} ({type(module).__name__}) {reason}; if it weighs tokens by W_Q W_Kᵀ all the "
+        "same, give its weights to mimetic_attention_(qkv, proj, heads) yourself"
+    )
 
 
 def _why_unknown(module):

@@ -231,14 +231,20 @@ def sincos_positions(grid: int, dim: int) -> Float[Tensor, "patch dim"]:
 
 
 def save_model(model, path):
-    """Writes weights, configuration and a digest to one safetensors file: whole, or not at all."""
+    """Writes weights, configuration and a digest to one safetensors file: whole, or not at all.
+
+    Raises ValueError for a model of another library, OSError where the file can't be written.
+    """
+    if not isinstance(model, ViT):
+        raise ValueError(f"{type(model).__name__} is not minivit's ViT; keep its state_dict")
     write_tensors(path, model.state_dict(), {"config": asdict(model.config)})
 
 
 def load_model(path):
     """Returns the ViT that `save_model` wrote, in eval mode, on the CPU.
 
-    Raises ValueError where the file is damaged, was changed, or does not hold what it says.
+    Raises ValueError where the file is damaged, was changed, or does not hold what it says. Files
+    of other libraries are for `load_pretrained`.
     """
     tensors, metadata = read_tensors(path)
     try:

@@ -24,9 +24,12 @@ def atomic_path(path):
     """Yields a temporary path in the folder of `path`; renames it to `path` if the block succeeds.
 
     On any error the temporary file is removed and whatever stood at `path` is untouched. What a
-    killed process left there of an earlier attempt goes too, an hour later.
+    killed process left there of an earlier attempt goes too, an hour later. Raises OSError where
+    something stands at `path` that is no file.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():  # a device or a pipe would be replaced
+        raise OSError(f"{path} is a {'folder' if path.is_dir() else 'device'}, not a file")
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
         with suppress(OSError):  # another process may be sweeping

@@ -6,6 +6,7 @@ Images lie on the device as uint8 and are augmented there; within an epoch nothi
 
 import math
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import NamedTuple
 
 import torch
@@ -43,6 +44,9 @@ class TrainConfig:
     compile: bool | None = None
 
     def __post_init__(self):
+        for name in ("learning_rate", "warmup_epochs", "weight_decay", "clip_norm"):
+            if not isinstance(getattr(self, name), Real):  # YAML reads 1e-3 as text
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be a number")
         betas_good = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
         accepted = {
             "epochs": (_is_count(self.epochs), "a whole number from 1"),

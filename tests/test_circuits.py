@@ -218,13 +218,18 @@ def windowed():
 def test_attention_of_another_kind_is_refused_by_name(make, reason):
     model = tiny_vit("minivit")
     model.blocks[1].odd = make()
-    with pytest.raises(ValueError, match=rf"'blocks\.1\.odd'.*{reason}"):
+    with pytest.raises(ValueError, match=rf"'blocks\.1\.odd'.*{reason}.*mimetic_attention_"):
         attention_layers(model)
 
 
 def test_a_model_without_attention_is_refused():
     with pytest.raises(ValueError, match="Sequential has no attention layer"):
         attention_layers(nn.Sequential(nn.Linear(3, 3)))
+
+
+def test_weights_without_their_model_are_a_sentence():
+    with pytest.raises(ValueError, match=r"a model is expected, .*, and not OrderedDict"):
+        attention_layers(tiny_vit("minivit").state_dict())
 
 
 def test_layers_come_in_order_with_their_names():

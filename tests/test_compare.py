@@ -132,6 +132,16 @@ def test_a_failing_run_is_named(task):
         compare([arm("plain"), arm("mimetic")], broken, processes=2)
 
 
+@pytest.mark.parametrize(
+    "change, sentence",
+    [({"variant": "heads=3"}, "not divisible by heads 3"), ({"learning_rate": 0.0}, "rate is 0")],
+)
+def test_a_run_that_the_recipe_can_not_give_is_refused_before_any_starts(task, change, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        compare([arm(), replace(arm(), **change)], task, processes=1)
+    assert not task.folder.exists()
+
+
 def test_names_and_numbers_that_make_no_sense(task):
     with pytest.raises(ValueError, match="'mimetc' is not one of plain"):
         arm("mimetc")

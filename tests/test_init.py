@@ -443,6 +443,8 @@ def test_plain_tensors_of_wrong_shape_are_refused():
         minivit.init.mimetic_attention_(qkv[:90], proj, 4)
     with pytest.raises(ValueError, match=r"heads is 2\.0; it must divide dim 32"):
         minivit.init.mimetic_attention_(qkv, proj, 2.0)
+    with pytest.raises(ValueError, match=r"are Linear and Tensor, not tensors; .*\.weight"):
+        minivit.init.mimetic_attention_(torch.nn.Linear(32, 96), proj, 4)
     with pytest.raises(ValueError, match=r"torch\.int64 and torch\.float32, not floating point"):
         minivit.init.mimetic_attention_(qkv.long(), proj, 4)
     assert not qkv.any()

@@ -176,6 +176,12 @@ def test_a_saved_model_comes_back_the_same(tmp_path, positions):
     assert torch.equal(again(images_of(model)), model(images_of(model)))
 
 
+def test_a_model_of_another_library_is_not_saved(tmp_path):
+    with pytest.raises(ValueError, match="Linear is not minivit's ViT; keep its state_dict"):
+        save_model(torch.nn.Linear(2, 2), tmp_path / "model.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_damaged_or_foreign_model_file_is_refused(tmp_path):
     path = tmp_path / "model.safetensors"
     save_model(model_of(), path)

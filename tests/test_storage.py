@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 
 import pytest
 import torch
@@ -100,6 +101,17 @@ def test_a_folder_that_is_a_file_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match=r"file/note\.txt can't be written"):
         write_text(tmp_path / "file" / "note.txt", "new")
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path):
+    """As root, a rename would put a file in the place of /dev/null."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match=r"pipe can't be written \(.*is a device, not a file"):
+        write_text(tmp_path / "pipe", "new")
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    with pytest.raises(OSError, match="is a folder, not a file"):
+        write_tensors(tmp_path, {"a": torch.ones(2)})
+    assert [file.name for file in tmp_path.iterdir()] == ["pipe"]
 
 
 def test_an_error_while_writing_leaves_the_old_file(tmp_path):
