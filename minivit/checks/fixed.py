@@ -112,11 +112,18 @@ class Fixed:
             arrays = _values(result), wrong(arguments), self.target(arguments)
             parts = zip(*(self._seen(arguments, each) for each in arrays), strict=True)
             for own, missed, target in parts:
-                if not close(missed, target, self.tolerance, self.floor):
+                if not self._alike(missed, target, self.tolerance):
                     seen = True
-                    if not close(own, missed, tolerance, self.floor):
+                    if not self._alike(own, missed, tolerance):
                         return False
         return seen
+
+    def _alike(self, mine, target, tolerance):
+        """Item by item where the judge looks at items: a small one must not hide in a large one."""
+        if not self.axis or mine.shape != target.shape:
+            return close(mine, target, tolerance, self.floor)
+        items = zip(mine, target, strict=True)
+        return all(close(own, wanted, tolerance, self.floor) for own, wanted in items)
 
 
 def _values(result):

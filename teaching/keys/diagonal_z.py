@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from minivit.checks.questions.diagonal_z import QUESTION, case
+from minivit.checks.questions.diagonal_z import ANSWER, QUESTION, case
 from teaching.keys.key import Key, Mutant
 
 
@@ -123,18 +123,19 @@ def hidden(rng):
     offsets = [int(rng.integers(30, 50)), -int(rng.integers(20, 45)), int(rng.integers(5, 20))]
     planted = (0.0, float(-rng.uniform(3, 5)), float(-rng.uniform(3, 5)))
     rows = zip(offsets, planted, (64, 72, 64), strict=True)
-    cases = (
-        case(
-            f"diagonal {offset}, {'planted' if size else 'noise alone'}",
-            int(rng.integers(3, 6)),
-            dim,
-            offset,
-            int(rng.integers(2**32)),
-            size,
-        )
-        for offset, size, dim in rows
-    )
-    return tuple(cases)
+    return tuple(_drawn(rng, *row) for row in rows)
+
+
+def _drawn(rng, offset, size, dim):
+    """Drawn anew where it is a matter of n or n − 1 whether the diagonal in the spread shows."""
+    title = f"diagonal {offset}, {'planted' if size else 'noise alone'}"
+    while True:
+        made = case(title, int(rng.integers(3, 6)), dim, offset, int(rng.integers(2**32)), size)
+        products = torch.from_numpy(made.calls[0]["products"])
+        right, wrong = diagonal_z(products, offset), with_diagonal(products, offset)
+        apart = (wrong - right).abs() / (ANSWER.tolerance * right.abs().clamp(min=ANSWER.floor))
+        if not ((apart > 0.8) & (apart < 1.25)).any():
+            return made
 
 
 KEY = Key(
