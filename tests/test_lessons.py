@@ -42,6 +42,10 @@ def broken_rules(notebook, size, setup):
         for cell in cells(notebook, "code")
         if source(cell).count("\n") >= 20 and source(cell) != setup
     )
+    if (words := len(prose(notebook).split())) > 3_000:
+        yield f"{words} words"
+    if not 45 <= len(notebook["cells"]) <= 70:
+        yield f"{len(notebook['cells'])} cells"
     if size > 2_000_000:
         yield f"{size / 1e6:.1f} MB"
     if "widgets" in notebook["metadata"]:
@@ -109,6 +113,12 @@ def test_each_rule_can_be_broken():
         for cell in cells(notebook, "code"):
             cell["outputs"] = []
 
+    def many_words(notebook):
+        cells(notebook, "markdown")[-1]["source"] = ["word " * 3_000]
+
+    def few_cells(notebook):
+        del notebook["cells"][40:]
+
     def no_card(notebook):
         for cell in cells(notebook, "markdown"):
             cell["source"] = [source(cell).replace("**Minutes**", "")]
@@ -119,6 +129,7 @@ def test_each_rule_can_be_broken():
     assert "a figure without alt text" in breaking(silent)
     assert "no kept outputs" in breaking(no_outputs)
     assert "no | **Minutes** |" in breaking(no_card)
+    assert re.search(r"\d{4} words", breaking(many_words)) and "40 cells" in breaking(few_cells)
     assert "keeps widget state" in breaking(lambda n: n["metadata"].update(widgets={}))
     assert "2.1 MB" in " ".join(broken_rules(read(LESSONS[0]), 2_100_000, SETUP))
 
@@ -132,3 +143,10 @@ def test_every_box_that_the_entry_quiz_names_is_there():
         plain = re.sub(r"</?code>|`", "", title)
         boxes = re.findall(r"\*\*Tool: (.+?)\.?\*\*", prose(read(lesson)).replace("`", ""))
         assert plain in [box.rstrip(".") for box in boxes], f"{title!r} is not a box of {number}"
+
+
+def test_every_lesson_leads_to_its_exercises():
+    for path in sorted((ROOT / "exercises").glob("*.ipynb")):
+        number = path.stem[:2]
+        lesson = [each for each in LESSONS if each.stem.startswith(number)][-1]  # 01b, not 01a
+        assert f"(../exercises/{path.name})" in prose(read(lesson)), f"{lesson.stem}: {path.name}"
