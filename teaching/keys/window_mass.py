@@ -2,10 +2,11 @@
 
 from functools import partial
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
-from minivit.checks.questions.window_mass import QUESTION, case
+from minivit.checks.questions.window_mass import ANSWER, QUESTION, by_masks, by_number, case
 from teaching.keys.key import Key, Mutant
 
 
@@ -139,15 +140,24 @@ def normalises_again(maps, columns, size):
 
 def hidden(rng):
     """Grids higher than wide, and wider than high; windows of 3 and of 5."""
-    cases = []
-    for size in (3, 5, 5):
+    return tuple(_drawn(rng, size) for size in (3, 5, 5))
+
+
+def _drawn(rng, size):
+    """Drawn anew where attention is so sharp that what lies across an edge makes no difference."""
+    while True:
         rows, columns = 5 + rng.choice(6, size=2, replace=False)
-        while round((rows * columns) ** 0.5) in (rows, columns):
-            rows, columns = 5 + rng.choice(6, size=2, replace=False)
+        if round((rows * columns) ** 0.5) in (rows, columns):
+            continue
         heads, seed = int(rng.integers(2, 4)), int(rng.integers(2**32))
         title = f"{rows} rows of {columns}, {size} × {size}"
-        cases.append(case(title, heads, int(rows), int(columns), size, seed))
-    return tuple(cases)
+        made = case(title, heads, int(rows), int(columns), size, seed)
+        arguments = made.calls[0]
+        right = np.array(by_masks(arguments))  # (2, head)
+        edges = (by_masks(arguments, inside=by_number), by_masks(arguments, wraps=True))
+        apart = np.abs(np.array(edges) - right) / np.maximum(right, ANSWER.floor)
+        if (apart > 5 * ANSWER.tolerance).all():
+            return made
 
 
 KEY = Key(

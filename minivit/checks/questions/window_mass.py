@@ -97,7 +97,7 @@ def _side(arguments):
     return round(arguments["maps"].shape[1] ** 0.5)
 
 
-def _by_number(down, right, reach, wide):
+def by_number(down, right, reach, wide):
     """Near in the numbering of the tokens: the window goes on in the next line."""
     apart = down * wide + right
     return np.any([np.abs(apart - n * wide) <= reach for n in range(-reach, reach + 1)], axis=0)
@@ -150,7 +150,7 @@ MISTAKES = ANSWER.diagnoses(
         1,
         (
             _with(wraps=True),
-            _with(inside=_by_number),
+            _with(inside=by_number),
         ),
     ),
     Mistake(
