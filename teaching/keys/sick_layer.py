@@ -116,13 +116,18 @@ def hidden(rng):
     rng.shuffle(sizes)
     cases = []
     for faults, (grid, dim, heads) in zip(((1, 2), (3, 4), (0, 4)), sizes, strict=True):
-        seeds = rng.integers(2**32, size=2)
-        calls = [
-            patient(fault, int(seed), grid=grid, dim=dim, heads=heads)
-            for fault, seed in zip(faults, seeds, strict=True)
-        ]
+        calls = [_clear_case(rng, fault, grid=grid, dim=dim, heads=heads) for fault in faults]
         cases.append(Case(f"two patients, {grid} × {grid} patches, width {dim}", tuple(calls)))
     return tuple(cases)
+
+
+def _clear_case(rng, fault, **size):
+    """Drawn anew where the fault hardly shows in the lesson's own diagnostics."""
+    while True:
+        call = patient(fault, int(rng.integers(2**32)), **size)
+        parts = {k: torch.from_numpy(v).float() for k, v in call.items() if k in NAMES}
+        if by_symptoms(**parts, grid=size["grid"])[0] == fault:
+            return call
 
 
 KEY = Key(
