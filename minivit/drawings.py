@@ -154,10 +154,10 @@ def sliding_figure(
         for place in places
     ]
     below, alt = 64 + 78 * len(grid), _words(views, grid, labels, start)
-    _finish(figure, headings[start], source, alt, height=390 + below, below=below)
+    _finish(figure, headings[start], source, alt, height=406 + below, below=below)
     above = {"y": 1, "yref": "container", "yanchor": "top", "pad": {"t": 26}}
     return figure.update_layout(
-        sliders=_sliders(grid, labels, start), title=above, margin={"t": 160, "l": 44}
+        sliders=_sliders(grid, labels, start), title=above, margin={"t": 176, "l": 44}
     )
 
 
