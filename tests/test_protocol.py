@@ -93,12 +93,12 @@ def test_a_run_made_again_gives_the_same_history_and_a_changed_record_does_not(t
     assert largest_difference(packed, run_again(packed, task(data, tmp_path / "c"))) == 0
     for part in ("train", "validation"):
         other = replace(record, data=record.data | {part: "another"})
-        with pytest.raises(ValueError, match="others than those here .*; fetch github"):
+        with pytest.raises(ValueError, match=r"others than those here .*; fetch github"):
             run_again(other, task(data, tmp_path / "d"))
 
 
 def test_a_record_that_can_not_be_run_again_is_a_sentence(monkeypatch):
     monkeypatch.setattr("sys.argv", ["again"])
     monkeypatch.setattr("benchmarks.again.cifar10", lambda: cifar10(source="synthetic"))
-    with pytest.raises(SystemExit, match="can't be run again here: .* CIFAR-10"):
+    with pytest.raises(SystemExit, match=r"can't be run again here: .* CIFAR-10"):
         again.main()
