@@ -235,7 +235,7 @@ def readme_results(records):
             "[benchmarks/FINDINGS.md](benchmarks/FINDINGS.md). Beside the paper's claims: "
             "[CLAIMS.md](CLAIMS.md). The rules: [benchmarks/PROTOCOL.md](benchmarks/PROTOCOL.md).",
             "Doubt a number? `.venv/bin/python -m benchmarks.again` trains a run again in minutes, "
-            "on the same images (see *Data*), and says by how much it differs, if at all.",
+            "on the same images (see *Data*), and says by how much it differs.",
         ]
     )
 
