@@ -199,7 +199,7 @@ def nearest(id):
         for name, wrong in _mistaken(*sizes).items():
             parts = (np.abs(got["spectrum"] - wrong["spectrum"]).mean(), *_gaps(got, wrong))
             gaps[name] = sum(parts) / wrong["spectrum"].mean()
-        return min(gaps, key=gaps.get) == id and gaps[id] < 0.15
+        return min(gaps, key=gaps.get) == id and gaps[id] < 0.2
 
     return _of_first_call(predicate)
 
