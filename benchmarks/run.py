@@ -45,8 +45,8 @@ def main(arguments=None):
             if options.write and section.picture:
                 name, figure = section.picture
                 figure.write_image(RESULTS.with_name(name), width=1000, height=520, scale=2)
-    if options.write:
-        write_text(RESULTS, "\n".join(parts))
+            if options.write:  # what a later section breaks off is kept
+                write_text(RESULTS, "\n".join(parts))
 
 
 def _parser():

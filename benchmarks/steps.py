@@ -59,9 +59,9 @@ def _section(name, config, batch_size, repeats):
     images, labels = noise_batch(config, batch_size)
     models = {library: build(config) for library, build in MODELS.items()}
     actions = {library: training_step(model, images, labels) for library, model in models.items()}
-    for name, model in tried(config, compiled=batch_size > 4).items():
-        models[name] = model
-        actions[name] = training_step(model, images, labels, fused=name != UNFUSED)
+    for attempt, model in tried(config, compiled=batch_size > 4).items():
+        models[attempt] = model
+        actions[attempt] = training_step(model, images, labels, fused=attempt != UNFUSED)
     seconds = interleaved(actions, repeats)
     rows = [
         timed_row(

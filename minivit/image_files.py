@@ -24,14 +24,11 @@ def collect(path):
     """
     files, tops = {}, set()
     try:
-        for name, read in _entries(path):
+        for name, size, read in _entries(path):
             place = _place(path, name)
             if place and read:
                 tops.add(place[:-3])
-                files[place[-3:]] = read(LARGEST_FILE + 1)
-                if len(files[place[-3:]]) > LARGEST_FILE:
-                    megabytes = LARGEST_FILE >> 20
-                    raise ValueError(f"{path}: {name} holds more than {megabytes} MiB; refused")
+                files[place[-3:]] = _limited(read, size, f"{path}: {name}")
     except BROKEN as error:
         archive = (
             "either it is no archive (tar, tgz, tar.xz, zip), or it is damaged or cut short and "
@@ -45,22 +42,35 @@ def collect(path):
     return files
 
 
+def _limited(read, size, what):
+    # No more than is stated: Python sets aside at once what it is asked for. 0: a link in a tar.
+    data = read(size or LARGEST_FILE + 1) if size <= LARGEST_FILE else b""
+    if max(size, len(data)) > LARGEST_FILE:
+        raise ValueError(f"{what} holds more than {LARGEST_FILE >> 20} MiB; refused")
+    return data
+
+
 def _entries(path):
-    """Yields (name, function that reads so many bytes of it or None) for all, in order."""
+    """Yields (name, stated bytes, function that reads so many or None) for all, in order."""
     if path.is_dir():
         yield from (
-            (str(file.relative_to(path)), partial(_read, partial(file.open, "rb")))
+            (
+                str(file.relative_to(path)),
+                file.stat().st_size,
+                partial(_read, partial(file.open, "rb")),
+            )
             for file in list_files(path)
         )
     elif zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
-                yield name, partial(_read, partial(archive.open, name))
+            for entry in archive.infolist():
+                name, size = entry.filename, entry.file_size
+                yield name, size, partial(_read, partial(archive.open, entry))
     else:
         with tarfile.open(path) as archive:
             for member in archive:
                 file = archive.extractfile(member)
-                yield member.name, file and file.read
+                yield member.name, member.size, file and file.read
             # tarfile takes any break between two files of a plain archive for its end, and does
             # not look at what follows: the checksum of a compressed one stands there.
             plain = isinstance(archive.fileobj, io.BufferedReader)
