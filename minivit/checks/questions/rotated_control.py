@@ -109,8 +109,7 @@ def _spectra(arguments, result):
 def _alignment(arguments, result):
     product, dim = whole(*_weights(arguments, result)), arguments["first"].shape[1]
     cosine = aligned(product)
-    # Twice what is asked for: QR alone, its signs left as they come, reaches 7 / dim.
-    if abs(cosine) <= 12 / dim:
+    if abs(cosine) <= 6 / dim:
         return None
     before = aligned(whole(*_weights(arguments)))
     text = f"cosine with I {cosine:+.3f}, it was {before:+.3f}; within ±{6 / dim:.3f} is chance"
