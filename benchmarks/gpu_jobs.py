@@ -1,4 +1,4 @@
-"""The jobs of the GPU queue: measure a training step, measure runs side by side, run an arm."""
+"""The jobs of the GPU queue: measure a step, an epoch, runs side by side; run an arm."""
 
 import time
 from dataclasses import asdict, dataclass, replace
@@ -7,9 +7,11 @@ from statistics import mean
 
 import torch
 
+from benchmarks.epochs import usual_epoch, usual_loader
 from benchmarks.measure import interleaved
 from benchmarks.peers import MODELS
 from benchmarks.steps import noise_batch, training_flops, training_step
+from minivit.augment import Augment
 from minivit.compare import Arm, run_arm
 from minivit.model import ViT
 from minivit.records import describe_machine
@@ -17,7 +19,8 @@ from minivit.runtime import Stopwatch, pick_device, pick_precision
 from minivit.train import train
 
 REPEATS, STEPS = 7, 10  # rounds that count, and training steps in each; without a GPU 1 and 1
-EPOCHS = 3  # of each measurement side by side
+EPOCHS = 3  # of each measurement in epochs
+WORKERS = (2, 8)  # of the usual script's DataLoader
 MARGIN = 1.2  # an epoch may take this much longer than the longest of the last RECENT
 RECENT = 3
 
@@ -26,9 +29,10 @@ RECENT = 3
 class Job:
     """One entry of the queue.
 
-    kind: "steps" (a training step against timm), "together" (1 to `processes` runs side by side) or
-    "run". arm: what is run; for a measurement only its variant matters. seconds: at most, for a
-    measurement. alone: nothing runs beside it, as for a time that is to be quoted.
+    kind: "steps" (a training step against timm), "epochs" (an epoch against the usual script),
+    "together" (1 to `processes` runs side by side) or "run". arm: what is run; for a measurement
+    only its variant matters. seconds: at most, for a measurement. alone: nothing runs beside it, as
+    for a time that is to be quoted.
     """
 
     kind: str
@@ -80,6 +84,8 @@ def do(job, rank, deadline, expected, task, barriers):
     """
     if job.kind == "steps":
         return "done", {"result": measure_steps(job, task)}
+    if job.kind == "epochs":
+        return "done", {"result": measure_epochs(job, task)}
     if job.kind == "together":
         return "done", {"result": measure_together(job, rank, task, barriers)}
     budget = Budget(deadline, job.arm.recipe(task.recipe).training.epochs, expected)
@@ -129,6 +135,39 @@ def matmul_rate(device):
     a, b = torch.randn(2, n, n, device=device).bfloat16()
     _seconds(lambda: a @ b, 3, device)
     return 2 * n**3 / _seconds(lambda: a @ b, 10, device)
+
+
+def measure_epochs(job, task):
+    """Seconds of an epoch of minivit and of the usual script, in turn, validation left out.
+
+    The same model, batch size, images, flip and crop. The script is eager, with autocast in the
+    precision of the device and with pinned memory.
+    """
+    recipe, device = job.arm.recipe(task.recipe), pick_device()
+    batch, model = recipe.training.batch_size, ViT(recipe.model).to(device)
+    loaders = {
+        f"DataLoader script, {n} workers": usual_loader(task.train, batch, n) for n in WORKERS
+    }
+    seconds = {name: [] for name in ("minivit", *loaders)}
+
+    def between(epoch):
+        seconds["minivit"].append(epoch.seconds)
+        for name, loader in loaders.items():
+            watch = Stopwatch(device)
+            usual_epoch(model, loader, device)
+            seconds[name].append(watch.seconds())
+
+    training = replace(recipe.training, epochs=1 + EPOCHS, warmup_epochs=1.0)
+    config = replace(training, augment=Augment(flip=True, crop=4))
+    train(ViT(recipe.model), task.train, None, config, callback=between)
+    return {
+        # Without the first, which compiles and starts the workers.
+        "seconds": {name: values[1:] for name, values in seconds.items()},
+        "images": len(task.train) // batch * batch,
+        "batch": batch,
+        "precision": str(pick_precision(device).dtype),
+        "device": describe_machine(device),
+    }
 
 
 def measure_together(job, rank, task, barriers):

@@ -34,7 +34,7 @@ from minivit.records import Record
 from minivit.runtime import pick_device
 
 BASE, OTHER_BASE, PATCH_2 = "torch_default", "vit_trunc_normal", "patch_size=2"
-ATTENTIONS, SEEDS = ("plain", "mimetic", "rotated"), (0, 1, 2)
+PAIR, CONTROLS, SEEDS = ("plain", "mimetic"), ("rotated", "norm_matched"), (0, 1, 2)
 START = 60  # seconds before a first epoch, until that was measured
 CLOSING = 15  # seconds at the end for packing, or a tenth of the time where that is less
 # Time to 90 %: the cheapest of these that reaches TO_REACH on validation images is run as final.
@@ -53,22 +53,24 @@ say = partial(print, flush=True)
 
 def queue(results):
     """All jobs in order of value, as far as they are known by now."""
-    for variant in ("", PATCH_2):
-        yield Job(kind="steps", arm=_plain(variant), seconds=150)
+    yield Job(kind="steps", arm=_plain(""), seconds=150)
+    yield Job(kind="epochs", arm=_plain(""), seconds=100)
+    yield from _runs(results, BASE)
+    yield from _runs(results, BASE, CONTROLS)
+    yield Job(kind="steps", arm=_plain(PATCH_2), seconds=150)
     for variant, processes in (("", MOST), (PATCH_2, 2)):
         arm = _plain(variant)
         yield Job(kind="together", arm=arm, processes=processes, seconds=100)
-    yield from _runs(results, BASE)
     yield from _ninety(results)
-    yield from _runs(results, BASE, variant=PATCH_2)
-    yield from _runs(results, OTHER_BASE)
+    yield from _runs(results, BASE, PAIR + CONTROLS, variant=PATCH_2)
+    yield from _runs(results, OTHER_BASE, PAIR + CONTROLS)
 
 
 def _plain(variant):
     return Arm(base=BASE, attention="plain", variant=variant)
 
 
-def _runs(results, base, attentions=ATTENTIONS, seeds=SEEDS, variant=""):
+def _runs(results, base, attentions=PAIR, seeds=SEEDS, variant=""):
     """Final runs, one seed after the other, so that what is there can be paired.
 
     The first has the device for itself: its seconds can be quoted.

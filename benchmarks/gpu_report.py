@@ -26,6 +26,7 @@ def report(results):
             )
         elif entry["state"] == "done":
             lines += _step_lines(key, entry["result"]) if entry["kind"] == "steps" else []
+            lines += _epoch_lines(key, entry["result"]) if entry["kind"] == "epochs" else []
             rates = entry["result"].items() if entry["kind"] == "together" else ()
             lines += [f"{key}: {n} side by side, {rate:,.0f} images/s" for n, rate in rates]
         else:
@@ -44,6 +45,17 @@ def _step_lines(key, result):
             f"  {name:<18}{1000 * step:8.2f} ms {result['batch'] / step:10,.0f} images/s "
             f"{rate / 1e12:7.1f} TFLOP/s, {100 * share:.0f} % of a large bfloat16 product; "
             f"timm eager / it {ratio(result['seconds']['timm eager'], seconds)}"
+        )
+    return lines
+
+
+def _epoch_lines(key, result):
+    """Ratio: its time / minivit's, within each round."""
+    lines = [f"{key}: {result['device']}, {result['precision']}, batch {result['batch']}"]
+    for name, seconds in result["seconds"].items():
+        lines.append(
+            f"  {name:<30}{median(seconds):8.2f} s {result['images'] / median(seconds):10,.0f} "
+            f"images/s; it / minivit {ratio(seconds, result['seconds']['minivit'])}"
         )
     return lines
 

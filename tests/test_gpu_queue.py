@@ -73,18 +73,20 @@ def full(tmp_path, monkeypatch):
 
 def test_the_queue_is_in_order_of_value(full):
     jobs = list(queue(full))
-    assert [(j.kind, j.arm.variant) for j in jobs[:4]] == [
-        ("steps", ""),
+    assert [(j.kind, j.arm.variant) for j in jobs[:2]] == [("steps", ""), ("epochs", "")]
+    # Every seed has its pair before another begins, and both before the controls.
+    first = [(j.arm.base, j.arm.variant, j.arm.attention, j.arm.seed) for j in jobs[2:14]]
+    arms = [(a, seed) for seed in (0, 1, 2) for a in ("plain", "mimetic")]
+    arms += [(a, seed) for seed in (0, 1, 2) for a in ("rotated", "norm_matched")]
+    assert first == [("torch_default", "", *arm) for arm in arms]
+    assert [(j.kind, j.arm.variant) for j in jobs[14:17]] == [
         ("steps", "patch_size=2"),
         ("together", ""),
         ("together", "patch_size=2"),
     ]
-    first = [(j.arm.base, j.arm.variant, j.arm.attention, j.arm.seed) for j in jobs[4:13]]
-    arms = [(a, seed) for seed in (0, 1, 2) for a in ("plain", "mimetic", "rotated")]
-    assert first == [("torch_default", "", *arm) for arm in arms]
-    rest = [j for j in jobs[13:] if j.role == "final"]
-    assert [j.arm.variant for j in rest] == ["patch_size=2"] * 9 + [""] * 9
-    assert {j.arm.base for j in rest[9:]} == {"vit_trunc_normal"}
+    rest = [j for j in jobs[17:] if j.role == "final"]
+    assert [j.arm.variant for j in rest] == ["patch_size=2"] * 12 + [""] * 12
+    assert {j.arm.base for j in rest[12:]} == {"vit_trunc_normal"}
     assert len({full.key(job) for job in jobs}) == len(jobs)
 
 
@@ -120,7 +122,7 @@ def test_ninety_takes_the_cheapest_candidate_that_reaches_it(full):
     reached = {"epochs=200": 0.89, "patch_size=2,epochs=40": 0.906}
     for job in tried[:-1]:
         finish(full, job, reached.get(job.arm.variant, 0.92))
-    assert len(list(queue(full))) == 4 + 9 + len(tried) + 18, "one is not tried yet"
+    assert len(list(queue(full))) == 5 + 12 + len(tried) + 24, "one is not tried yet"
     finish(full, tried[-1], 0.95)
     new = [job for job in queue(full) if job.role == "final" and job.arm.seed > 2]
     # 40 epochs of patch 2 are fewer operations than 60 of it and than 200 of patch 4.
@@ -277,6 +279,23 @@ def test_a_step_is_measured_against_timm(results):
     result = gpu_jobs.measure_steps(Job(kind="steps", arm=run().arm), results.task)
     assert result["seconds"].keys() == {"minivit eager", "timm eager"}
     assert result["flops"] == 20 * training_flops(RECIPE.model) and result["matmul"] > 0
+
+
+def test_an_epoch_is_measured_against_the_usual_script(results, monkeypatch):
+    monkeypatch.setattr(gpu_jobs, "WORKERS", (0,))
+    trained = []
+    monkeypatch.setattr(gpu_jobs, "usual_epoch", lambda model, loader, _: trained.append(loader))
+    job = Job(kind="epochs", arm=run().arm, seconds=10)
+    kind, content = do(job, 0, math.inf, None, results.task, {})
+    seconds = content["result"]["seconds"]
+    assert kind == "done" and content["result"]["images"] == len(results.task.train) == 60
+    assert {name: len(values) for name, values in seconds.items()} == {
+        "minivit": gpu_jobs.EPOCHS,
+        "DataLoader script, 0 workers": gpu_jobs.EPOCHS,
+    }
+    assert len(trained) == gpu_jobs.EPOCHS + 1, "the first is not counted"
+    results.put(job, state="done", result=content["result"])
+    assert "it / minivit 1.00× (1.00-1.00)" in "\n".join(gpu_report.report(results))
 
 
 def test_side_by_side_each_phase_has_its_processes(results, monkeypatch):
@@ -531,7 +550,7 @@ def test_it_runs_with_processes_that_are_spawned(tmp_path):
     arguments = ["--quick", "--minutes", "10", *folders]
     code = f"""if True:
         from benchmarks import gpu_queue
-        gpu_queue.main({arguments}, lambda results: list(gpu_queue.queue(results))[4:5])
+        gpu_queue.main({arguments}, lambda results: list(gpu_queue.queue(results))[2:3])
     """
     environment = os.environ | {"MINIVIT_SOURCE": "synthetic", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
