@@ -99,19 +99,22 @@ def do(job, rank, deadline, expected, task, barriers):
 def measure_steps(job, task):
     """Seconds of a step of minivit and of timm, interleaved, and what a share of peak needs.
 
-    The same batch, optimizer and precision for all; compiled on CUDA only.
+    The same batch, optimizer and precision for all; on CUDA also compiled, and compiled and then
+    replayed as a CUDA graph, which is how `train` runs there.
     """
     recipe, device = job.arm.recipe(task.recipe), pick_device()
     cuda, batch = device.type == "cuda", recipe.training.batch_size
     images, labels = (values.to(device) for values in noise_batch(recipe.model, batch))
     actions = {}
-    for way in ("eager", "compiled") if cuda else ("eager",):
-        for library in ("minivit", "timm"):
+    for library in ("minivit", "timm"):
+        for compiled in (False, True) if cuda else (False,):
             model = MODELS[library](recipe.model).to(device)
-            if way == "compiled":
+            if compiled:
                 model.compile(dynamic=False)
-            step = training_step(model, images, labels, precision="auto")
-            actions[f"{library} {way}"] = partial(_seconds, step, STEPS if cuda else 1, device)
+            for graphed in (False, True) if compiled else (False,):
+                way = "graphed" if graphed else "compiled" if compiled else "eager"
+                step = training_step(model, images, labels, precision="auto", graphed=graphed)
+                actions[f"{library} {way}"] = partial(_seconds, step, STEPS if cuda else 1, device)
     return {
         "seconds": interleaved(actions, REPEATS if cuda else 1),
         "batch": batch,

@@ -22,10 +22,14 @@ TRIES = 2
 
 
 class Results:
-    """The file results.jsonl of a folder: an entry for each job, whole whenever it is read."""
+    """The file results.jsonl of a folder: an entry for each job, whole whenever it is read.
 
-    def __init__(self, folder, task=None):
+    processes: runs side by side, if not as many as were measured to pay.
+    """
+
+    def __init__(self, folder, task=None, processes=None):
         self.file, self.task, self.entries = Path(folder) / "results.jsonl", task, {}
+        self.processes = processes
         try:
             text = self.file.read_text(encoding="utf-8") if self.file.exists() else ""
             self.entries = {e["key"]: e for e in map(json.loads, text.splitlines())}

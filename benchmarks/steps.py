@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from benchmarks.measure import Row, Section, interleaved, ratio, timed_row
 from benchmarks.peers import MODELS, NOTES, parameters, written_out
+from minivit.graphs import GraphedStep
 from minivit.model import ViTConfig
 from minivit.runtime import pick_precision
 
@@ -21,19 +22,29 @@ UNFUSED = "minivit, AdamW not fused"
 QUICK = {"a tiny model": ViTConfig(image_size=8, patch_size=4, dim=16, depth=1, heads=2)}
 
 
-def training_step(model, images, labels, *, fused=True, precision="float32"):
-    """Returns a function that takes one step and returns nothing. precision: as in TrainConfig."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=fused)
+def training_step(model, images, labels, *, fused=True, precision="float32", graphed=False):
+    """Returns a function that takes one step and returns nothing.
+
+    precision: as in TrainConfig. graphed: recorded and replayed, as `train` does it on CUDA.
+    """
+    rate = torch.tensor(1e-3, device=images.device) if graphed else 1e-3
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, fused=fused, capturable=graphed)
     autocast = pick_precision(images.device, precision).autocast
 
-    def step():
+    def step(images, labels):
         optimizer.zero_grad(set_to_none=True)
         with autocast(images.device):
             loss = F.cross_entropy(model(images), labels)
         loss.backward()
         optimizer.step()
+        return loss.detach()
 
-    return step
+    take = GraphedStep(step) if graphed else step
+
+    def action():
+        take(images, labels)
+
+    return action
 
 
 def training_flops(config):

@@ -1,0 +1,94 @@
+"""A step that is replayed as a CUDA graph is the step itself; needs a CUDA device."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from minivit.graphs import GraphedStep
+
+ROOT = Path(__file__).parents[1]
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+
+
+def steps_taken(graphed, n=8):
+    """Losses and weights after n steps, each with its own batch and its own learning rate."""
+    torch.manual_seed(0)
+    layers = [torch.nn.Linear(12, 32), torch.nn.GELU(), torch.nn.Linear(32, 5)]
+    model = torch.nn.Sequential(*layers).cuda()
+    rate = torch.tensor(0.0, device="cuda")
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, fused=True, capturable=True)
+
+    def step(images, targets):
+        with torch.autocast("cuda", torch.bfloat16):
+            loss = torch.nn.functional.cross_entropy(model(images).float(), targets)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+        optimizer.step()
+        return loss.detach()
+
+    take, losses = GraphedStep(step) if graphed else step, []
+    for i in range(n):
+        batch = torch.randn(16, 12, generator=torch.Generator().manual_seed(i)).cuda()
+        rate.fill_(0.01 * (i + 1))
+        losses.append(take(batch, batch[:, :5].softmax(dim=1)).clone())
+    return torch.stack(losses), [p.detach() for p in model.parameters()]
+
+
+def test_a_replayed_step_is_the_step():
+    # A recording that kept its first batch, or its first rate, would part from the fifth step on.
+    losses, weights = steps_taken(graphed=False)
+    found, others = steps_taken(graphed=True)
+    torch.testing.assert_close(found, losses)
+    for a, b in zip(others, weights, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+# In a process of its own: the type checks of a test run are in the way of torch.compile.
+TRAINING = """
+import json, sys
+from dataclasses import asdict, replace
+from minivit.init import initialize_
+from minivit.data import cifar10
+from minivit.model import ViT
+from minivit.recipes import FULL
+from minivit.train import train
+
+images = cifar10(source="synthetic")[0]
+train_set, eval_set = images.subset(3060, seed=0).split(500, seed=0)
+config = replace(FULL.training, epochs=3, warmup_epochs=1.0, compile=json.loads(sys.argv[1]))
+losses = []
+for checkpoint in (None, sys.argv[2], sys.argv[2]):
+    stop = 1 if checkpoint and len(losses) == 1 else 9
+    def tell(epoch):
+        if epoch.epoch == stop:
+            raise InterruptedError
+    model = initialize_(ViT(FULL.model), "torch_default", "mimetic", seed=0)
+    try:
+        history = train(model, train_set, eval_set, config, checkpoint=checkpoint, callback=tell)
+        losses.append([[e.train_loss, e.validation_loss] for e in history.epochs])
+    except InterruptedError:
+        losses.append(None)
+print(json.dumps(losses))
+"""
+
+
+def losses_of(compiled, folder):
+    command = [sys.executable, "-c", TRAINING, compiled, folder / f"{compiled}.safetensors"]
+    done = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return torch.tensor(json.loads(done.stdout.splitlines()[-1])[::2])
+
+
+def test_a_graphed_training_is_the_training_and_goes_on_from_its_checkpoint(tmp_path):
+    eager, graphed = losses_of("false", tmp_path), losses_of("null", tmp_path)
+    # In bfloat16: the orders of summation differ.
+    torch.testing.assert_close(graphed[0], eager[0], rtol=0.02, atol=0)
+    torch.testing.assert_close(graphed[1], graphed[0], rtol=0.02, atol=0)
