@@ -142,16 +142,14 @@ def seconds_needed(job, results, epochs=None):
 
 def epoch_seconds(job, results):
     """Seconds that an epoch will take, beside as many others as will run; None if not known."""
-    if rates := _rates(job, results):
-        n = 1 if job.alone else side_by_side(job, results)
+    n = 1 if job.alone else side_by_side(job, results)
+    rates = _rates(job, results)
+    if n in rates:
         return n * len(results.task.train) / rates[n]
-    paces = results.paces(job)
-    if not paces:
-        return None
-    # Paces are of runs alone and of runs beside others; the fastest was alone, or might have been.
-    n = results.processes or 1
-    epochs = [epoch for _, epoch in paces]
-    return median(epochs) if n == 1 or job.alone else n * min(epochs)
+    alone, beside = ([epoch for _, epoch in results.paces(job, a)] for a in (True, False))
+    if n == 1:
+        return median(alone or beside) if alone or beside else None
+    return median(beside) if beside else n * median(alone) if alone else None
 
 
 def side_by_side(job, results):

@@ -58,9 +58,13 @@ class Results:
         model = asdict(self.recipe(job.arm).model)
         return [entry for entry in self.entries.values() if entry["model"] == model]
 
-    def paces(self, job):
-        """[seconds before the first epoch, seconds of an epoch] of runs of this job's shape."""
-        return [entry["pace"] for entry in self.same_model(job) if "pace" in entry]
+    def paces(self, job, alone=None):
+        """[seconds before the first epoch, seconds of an epoch] of runs of this job's shape.
+
+        alone: of those that had the device for themselves, or of the others; None for all.
+        """
+        entries = [entry for entry in self.same_model(job) if "pace" in entry]
+        return [e["pace"] for e in entries if alone is None or e["alone"] == alone]
 
     def recipe(self, arm):
         return arm.recipe(self.task.recipe)

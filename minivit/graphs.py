@@ -22,6 +22,7 @@ class GraphedStep:
 
     def __init__(self, step):
         self.step, self.calls, self.graph = step, 0, None
+        self.aside = torch.cuda.Stream()
 
     def __call__(self, images, targets):
         self.calls += 1
@@ -36,11 +37,11 @@ class GraphedStep:
 
     def _aside(self, images, targets):
         # Not on the default stream, which a recording may not touch (torch's notes on CUDA graphs).
-        here, aside = torch.cuda.current_stream(), torch.cuda.Stream()
-        aside.wait_stream(here)
-        with torch.cuda.stream(aside):
+        here = torch.cuda.current_stream()
+        self.aside.wait_stream(here)
+        with torch.cuda.stream(self.aside):
             loss = self.step(images, targets)
-        here.wait_stream(aside)
+        here.wait_stream(self.aside)
         return loss
 
     def _record(self, images, targets):

@@ -207,6 +207,16 @@ def test_runs_share_the_device_where_that_was_measured_to_pay(results):
     assert gpu_queue.side_by_side(jobs[0], results) == 3, "what was asked for"
 
 
+def test_an_epoch_beside_others_takes_as_long_as_it_took_before(results):
+    results.processes = 2
+    assert gpu_queue.epoch_seconds(run(1), results) is None
+    finish(results, run(0), 0.5)  # alone, 1 s an epoch
+    assert gpu_queue.epoch_seconds(run(1), results) == 2.0, "nothing else is known"
+    results.put(run(2), alone=False, pace=[5.0, 1.5])
+    assert gpu_queue.epoch_seconds(run(1), results) == 1.5
+    assert gpu_queue.epoch_seconds(run(1, alone=True), results) == 1.0
+
+
 def test_what_cannot_end_is_started_once_and_nothing_beside_it_that_cannot_either(results):
     finish(results, run(0), 0.5)  # a start of 5 s
     results.put(Job(kind="together", arm=run().arm), state="done", result={"1": 8.0, "2": 12.0})
