@@ -28,7 +28,7 @@ from benchmarks.gpu_state import Results, epochs_done, pack, unpack
 from benchmarks.steps import training_flops
 from minivit.compare import Arm, last_accuracy, prepare
 from minivit.data import cifar10
-from minivit.protocol import FIRST_TUNING_SEED, rates
+from minivit.protocol import FIRST_TUNING_SEED, check_role, rates
 from minivit.recipes import FULL, SMOKE
 from minivit.records import Record
 from minivit.runtime import pick_device
@@ -104,13 +104,15 @@ def _operations(recipe):
 def choose(todo, running, left, results):
     """Returns (job, will it end): what to start with `left` seconds left, beside `running`.
 
-    The first that fits; if none does, the first run of which some epochs fit, or the first run of
-    all if nothing is known of its shape; (None, True) where the first must wait for what is running
-    or where there is nothing to start.
+    The first that fits, or the very first if it is a run and nothing is known of its shape: what
+    comes after it is worth less. If none fits, the first run of which some epochs do; (None, True)
+    where the first must wait for what is running or where there is nothing to start.
     """
     for job in todo:
         if running and not _may_join(job, running, results):
             return None, True
+        if job is todo[0] and job.kind == "run" and epoch_seconds(job, results) is None:
+            return job, False
         if seconds_needed(job, results) <= left:
             return job, True
     runs = [job for job in todo if job.kind == "run"]
@@ -232,6 +234,7 @@ def main(arguments=None, jobs=queue):
     results = Results(out, prepare(recipe, cifar10(options.data), work), options.processes)
     if options.quick:
         final, jobs = jobs, lambda results: (replace(j, role="live") for j in final(results))
+    _check_protocol(jobs(results), recipe)
     go_on(jobs, results, out, work)
     pool = Pool(options.data, recipe, work)
     try:
@@ -242,6 +245,18 @@ def main(arguments=None, jobs=queue):
     known = list(jobs(results))
     done = sum(results.of(job).get("state") == "done" for job in known)
     say(f"{done} of {len(known)} jobs known by now are done", *report(results), sep="\n")
+
+
+def _check_protocol(jobs, recipe):
+    """Says before any time is spent what would make every final run fail."""
+    try:
+        for job in jobs:
+            check_role(job.role, recipe, job.arm)
+    except ValueError as error:
+        raise SystemExit(
+            f"{error}. On another machine whose .git is older than the code that came with it, "
+            "commit there; gpu_report finds the commit by the code"
+        ) from error
 
 
 def go_on(jobs, results, out, work):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from benchmarks.browser import browser_sections
 from benchmarks.epochs import epoch_sections
+from benchmarks.gpu_results import gpu_sections
 from benchmarks.grading import grading_sections
 from benchmarks.growth import growth_sections
 from benchmarks.initializers import initializer_sections
@@ -27,6 +28,7 @@ BENCHMARKS = {
     "grading": grading_sections,
     "suite": suite_sections,
     "time to": time_to_sections,
+    "gpu": gpu_sections,
 }
 
 

@@ -233,6 +233,9 @@ def test_what_cannot_end_is_started_once_and_nothing_beside_it_that_cannot_eithe
     unknown = run(5, variant="patch_size=4")
     assert choose([longer, unknown], [], 20.0, results) == (None, True), "it can't jump the queue"
     assert choose([unknown, longer], [], 20.0, results) == (unknown, False)
+    measure = Job(kind="epochs", arm=run().arm, seconds=10)
+    assert choose([unknown, measure], [], 20.0, results) == (unknown, False), "it is worth more"
+    assert choose([longer, measure], [], 45.0, results) == (measure, True)
     clock = Clock()
     pool = FakePool(clock, lambda job: 1e3, results)
     two = [longer, run(4, variant="epochs=30")]
@@ -249,6 +252,13 @@ def test_a_measurement_that_hangs_is_named(results):
     assert results.settled(job)
     results.entries[results.key(job)]["source"] = "other code"
     assert not results.settled(job), "other code may try again"
+
+
+def test_what_would_fail_every_final_run_is_said_before_any_time_is_spent(full, monkeypatch):
+    gpu_queue._check_protocol(queue(full), FULL)
+    monkeypatch.setattr(protocol, "current_commit", lambda: ("abc", True))
+    with pytest.raises(SystemExit, match=r"differs from commit abc.*commit there"):
+        gpu_queue._check_protocol(queue(full), FULL)
 
 
 # The budget of a run
@@ -446,10 +456,13 @@ def test_records_get_the_commit_of_the_code_that_ran(results, monkeypatch, tmp_p
     finish(results, run(0), 0.5)
     finish(results, run(1), 0.5)
     results.put(run(1), source="other code")
+    finish(results, run(2), 0.5)
+    record = results.of(run(2))["record"] | {"commit": "of another machine", "dirty": True}
+    results.put(run(2), record=record)
     gpu_report.main([str(results.file.parent), "--records", str(tmp_path / "records")])
     assert "50.00 % on validation images" in capsys.readouterr().out
-    commits = {r.seed: r.commit for r in load_records(tmp_path / "records")}
-    assert commits == {0: "abc", 1: None}
+    commits = {r.seed: (r.commit, r.dirty) for r in load_records(tmp_path / "records")}
+    assert commits == {0: ("abc", False), 1: (None, False), 2: ("abc", False)}
 
 
 # Real processes, and real kills

@@ -1,0 +1,89 @@
+"""The tables of what the GPU queue measured and this repository keeps, for RESULTS.md."""
+
+from pathlib import Path
+from statistics import median
+
+from benchmarks.gpu_state import Results
+from benchmarks.measure import Row, Section, ratio, timed_row
+
+KEPT = Path(__file__).parent / "records" / "gpu"
+AGAIN = (
+    "From `python -m benchmarks.gpu_queue` (GPU.md) on another machine; kept, not measured anew."
+)
+STEP_NOTES = (
+    "Ratio: timm's eager time / its time. Graphed: compiled, recorded as a CUDA graph and "
+    "replayed, which is how `minivit.train` runs there.",
+    "A large product: 8192 × 8192 × 8192 in bfloat16, measured in the same process.",
+    AGAIN,
+)
+EPOCH_NOTES = (
+    "Ratio: its time / minivit's. With flip and crop, without validation. The script: PIL images, "
+    "a DataLoader with pinned memory, the same model in eager mode with autocast.",
+    AGAIN,
+)
+RUN_NOTES = ("Seconds of an epoch with validation, without the checkpoint that follows it.", AGAIN)
+
+
+def gpu_sections(**_):
+    """A Section for each measurement, and one for the runs."""
+    entries = list(Results(KEPT).entries.values())
+    for entry in entries:
+        if entry["kind"] in SECTIONS:
+            yield SECTIONS[entry["kind"]](entry["result"], _size(entry["model"]))
+    rows = [_run_row(entry) for entry in entries if "epoch_seconds" in entry]
+    if rows:
+        yield Section(title="Whole runs on a GPU", rows=rows, notes=RUN_NOTES)
+
+
+def _size(model):
+    return f"d {model['dim']}, {model['depth']} layers, patch {model['patch_size']}"
+
+
+def _steps(result, size):
+    goals = {"minivit eager": "≥ 0.97×", "minivit compiled": "≥ 1.3×", "minivit graphed": "≥ 1.3×"}
+    rows = []
+    for name, seconds in result["seconds"].items():
+        rate = result["flops"] / median(seconds)
+        speed = f"{result['batch'] / median(seconds):,.0f} images/s, {rate / 1e12:.0f} TFLOP/s"
+        share = f"{100 * rate / result['matmul']:.0f} % of a large product"
+        timed = ratio(result["seconds"]["timm eager"], seconds)
+        what = f"{name}: {speed}, {share}"
+        rows.append(timed_row(what, seconds, ratio=timed, goal=goals.get(name, "")))
+    title = f"Training step on one {_where(result)}: {size}, batch {result['batch']}"
+    return Section(title=title, rows=rows, notes=STEP_NOTES)
+
+
+def _epochs(result, size):
+    own, rows = result["seconds"]["minivit"], []
+    for name, seconds in result["seconds"].items():
+        script = {"ratio": ratio(seconds, own), "goal": "≥ 5×"} if seconds is not own else {}
+        what = f"{name}: {result['images'] / median(seconds):,.0f} images/s"
+        rows.append(timed_row(what, seconds, **script))
+    title = f"One epoch of {result['images']:,} images on one {_where(result)}: {size}"
+    return Section(title=title, rows=rows, notes=EPOCH_NOTES)
+
+
+def _together(result, size):
+    rows = [
+        Row(what=f"{n} side by side", median=f"{rate:,.0f} images/s", ratio=f"{rate / one:.2f}×")
+        for one in [result["1"]]
+        for n, rate in result.items()
+    ]
+    title = f"Trainings side by side on one GPU, all together: {size}"
+    return Section(title=title, rows=rows, notes=("With validation and checkpoints.", AGAIN))
+
+
+def _where(result):
+    return f"{result['device']}, {result['precision'].removeprefix('torch.')}"
+
+
+def _run_row(entry):
+    first, *others = entry["epoch_seconds"]
+    arm, done = entry["arm"], len(others) + 1
+    what = f"{_size(entry['model'])}, {arm['attention']}, {done} epochs, {entry['device']}"
+    hundred = f"100 epochs after the first: {100 * median(others):.0f} s (planned from the median)"
+    first = f"the first, which compiles, {first:.1f} s"
+    return timed_row(f"{what}; {first}", others, ratio=hundred, goal="≤ 60 s")
+
+
+SECTIONS = {"steps": _steps, "epochs": _epochs, "together": _together}
