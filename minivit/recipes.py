@@ -48,8 +48,8 @@ _colab = TrainConfig(epochs=16, batch_size=256, warmup_epochs=2.0, clip_norm=1.0
 _strong = Augment(cutout=8, mixup=0.2)
 _full = TrainConfig(epochs=100, batch_size=512, clip_norm=1.0, augment=_strong)
 
-# Minutes: on a CPU from a timing of one thread, on a T4 from 2.2 GFLOP for each trained image, on an
-# H200 from benchmarks/RESULTS.md.
+# Minutes: on a CPU from a timing of one thread, on an H200 from benchmarks/RESULTS.md, on a T4 from
+# 2.2 GFLOP for each trained image.
 SMOKE = Recipe(
     name="smoke", model=_smoke, training=_seconds, subset=200, validation=100, minutes="seconds"
 )
