@@ -105,6 +105,18 @@ def statements(records):
         words = VARIANTS[variant]
         gain = runs.gain(variant=variant)
         made.append(Statement(f"Mimetic ends higher than plain: {words}.", gain))
+    # Asked after the runs of the variant were seen (PROTOCOL.md): how much is one number worth?
+    louder = runs("plain", "patch_scale=4")
+    made += [
+        Statement(
+            "Patch embedding × 4, and nothing else, lets plain end higher.",
+            contrast([louder], [runs("plain")]),
+        ),
+        Statement(
+            "Mimetic as the recipe is ends higher than plain with patch embedding × 4.",
+            contrast([runs("mimetic")], [louder]),
+        ),
+    ]
     made.append(
         Statement("Mimetic gains more with 1 head than with 8.", runs.excess("heads=1", "heads=8"))
     )

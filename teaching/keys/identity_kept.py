@@ -161,7 +161,7 @@ def hidden(rng):
     """Another sign, other sizes, one or the other kept."""
     cases = []
     for beta, identity, noise in (
-        (-0.4, (0.7, 1.2), (0.1, 0.5)),
+        (-0.4, (0.6, 0.85), (0.1, 0.5)),  # near 1, what was lost of I would not show
         (0.7, (0.1, 0.5), (0.7, 1.2)),
         (-0.6, (-0.5, -0.2), (0.3, 0.9)),
     ):
