@@ -5,6 +5,7 @@ or levels off, the machine and not the amount of work decides. Memory is what au
 forward pass for the backward one, counted in bytes of storages, so it has no spread.
 """
 
+import math
 from dataclasses import dataclass, replace
 from statistics import median
 
@@ -50,9 +51,41 @@ def growth_sections(*, quick, repeats):
     notes = (
         "In place of a ratio: floating-point operations a second, counted for the matrix products "
         "alone, and what autograd keeps for the backward pass, for one image.",
+        *(bend(axis, *_at_both_ends(axis, points, seconds)) for axis in axes),
+        WHY,
     )
     picture = _picture(seconds, kept)
     return [Section(title=title, rows=rows, notes=notes, picture=("growth.png", picture))]
+
+
+WHY = (
+    "Why it bends: a step is matrix products, whose operations the exponents count, and work for "
+    "each number or each call (normalizing, copying, the optimizer, Python), which they do not. "
+    "Where the time grows more slowly than the operations, the second kind still takes a large "
+    "part of it; where both grow alike, the products decide."
+)
+
+
+def bend(axis, ends, time, operations):
+    """A sentence: the exponents of growth at both ends of an axis, of the time and the operations.
+
+    ends: the two lowest and the two highest values; time, operations: of one step, at these.
+    """
+    (a, b, c, d), exponents = ends, []
+    for y in (time, operations):
+        exponents += [math.log(y[1] / y[0], b / a), math.log(y[3] / y[2], d / c)]
+    low, high, low_operations, high_operations = (f"{e:.2f}" for e in exponents)
+    return (
+        f"A step's time grows as {axis} to the power {low} between {a} and {b}, {high} between {c} "
+        f"and {d}; its operations as {low_operations} and {high_operations}."
+    )
+
+
+def _at_both_ends(axis, points, seconds):
+    along = [point for point in points if point.axis == axis]
+    four = [*along[:2], *along[-2:]]
+    operations = [point.batch * training_flops(point.config) for point in four]
+    return [p.value for p in four], [median(seconds[p]) for p in four], operations
 
 
 def _point(axis, value):

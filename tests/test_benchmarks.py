@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from benchmarks import run, suite
 from benchmarks.epochs import PILImages, noise_images, usual_loader, usual_transform
-from benchmarks.growth import Point, kept_for_backward
+from benchmarks.growth import Point, bend, kept_for_backward
 from benchmarks.lab import CHROMIUM
 from benchmarks.measure import interleaved, ratio
 from benchmarks.peers import MODELS, parameters
@@ -164,3 +164,11 @@ def test_what_is_kept_for_the_backward_pass_grows_with_images_and_layers_alone()
     # At least what a layer must keep: the inputs of its four products, of GELU and of two norms.
     numbers = CONFIG.tokens * (CONFIG.dim * (1 + 1 + 3 + 1 + 1 + 1) + 2 * CONFIG.hidden)
     assert layer >= 4 * 4 * numbers
+
+
+def test_a_bend_is_told_by_the_powers_at_both_ends():
+    time, operations = [5.0, 5.0, 40.0, 320.0], [1.0, 2.0, 32.0, 128.0]
+    assert bend("width", (1, 2, 4, 8), time, operations) == (
+        "A step's time grows as width to the power 0.00 between 1 and 2, 3.00 between 4 and 8; "
+        "its operations as 1.00 and 2.00."
+    )
