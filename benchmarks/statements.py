@@ -19,6 +19,8 @@ VARIANTS = {
     "patch_scale=4": "patch embedding × 4",
 }
 
+LOUDER = "patch_scale=4"  # the change of one number that is also compared across variants
+
 
 class Statement(NamedTuple):
     """A sentence that says a contrast is positive, and that contrast (None: too few runs)."""
@@ -106,7 +108,7 @@ def statements(records):
         gain = runs.gain(variant=variant)
         made.append(Statement(f"Mimetic ends higher than plain: {words}.", gain))
     # Asked after the runs of the variant were seen (PROTOCOL.md): how much is one number worth?
-    louder = runs("plain", "patch_scale=4")
+    louder = runs("plain", LOUDER)
     made += [
         Statement(
             "Patch embedding × 4, and nothing else, lets plain end higher.",

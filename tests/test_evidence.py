@@ -174,6 +174,18 @@ def test_readme_says_where_mimetic_was_worse(chosen):
     assert re.search(r": learned positions [^;]* −[\d.]+ \[−[\d.]+, −[\d.]+\], n = 5\.$", line)
 
 
+def test_readme_says_what_one_factor_does_for_plain(chosen):
+    louder = [
+        replace(r, final_accuracy=r.final_accuracy + 0.02)
+        if (r.attention, r.variant) == ("plain", "patch_scale=4")
+        else r
+        for r in STUDY
+    ]
+    assert "A simpler change" not in claims.readme_results(STUDY)
+    (line,) = re.findall(r"\*\*A simpler change.*", claims.readme_results(louder))
+    assert re.search(r"Plain with it − plain: \+[12]\.\d \[.*with it − mimetic: −[01]\.\d \[", line)
+
+
 def test_rates_are_chosen_by_the_mean_and_grow_at_an_edge():
     best = {"plain": 1e-3, "mimetic": 3e-3}
 
