@@ -8,7 +8,7 @@ there is no network, carry its two wheels in a folder that git ignores and put t
     pip download --no-deps --dest .whl jaxtyping wadler-lindig     (before, with a network)
     PYTHONPATH=$(echo .whl/*.whl | tr ' ' :) python3 -m benchmarks.gpu_queue …
 
-GPU.md says the rest. Read from top to bottom: the queue, which job next, a call.
+GPU.md says the rest; the jobs are in `gpu_plan.py`. From top to bottom: which job next, a call.
 """
 
 import argparse
@@ -21,84 +21,21 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from benchmarks.gpu_jobs import Job
-from benchmarks.gpu_pool import MOST, Pool
+from benchmarks.gpu_plan import queue
+from benchmarks.gpu_pool import Pool
 from benchmarks.gpu_report import report
 from benchmarks.gpu_state import Results, epochs_done, pack, unpack
-from benchmarks.steps import training_flops
-from minivit.compare import Arm, last_accuracy, prepare
+from minivit.compare import prepare
 from minivit.data import cifar10
-from minivit.protocol import FIRST_TUNING_SEED, check_role, rates
+from minivit.protocol import check_role
 from minivit.recipes import FULL, SMOKE
-from minivit.records import Record
 from minivit.runtime import pick_device
 
-BASE, OTHER_BASE, PATCH_2 = "torch_default", "vit_trunc_normal", "patch_size=2"
-PAIR, CONTROLS, SEEDS = ("plain", "mimetic"), ("rotated", "norm_matched"), (0, 1, 2)
 START = 60  # seconds before a first epoch, until that was measured
 CLOSING = 15  # seconds at the end for packing, or a tenth of the time where that is less
-# Time to 90 %: the cheapest of these that reaches TO_REACH on validation images is run as final.
-TO_REACH, NINETY_SEEDS = 0.905, range(10)
-CANDIDATES = (
-    "epochs=200",
-    "epochs=200,batch_size=256",
-    "patch_size=2,epochs=40",
-    "patch_size=2,epochs=60",
-    "patch_size=2,epochs=60,batch_size=256",
-)
 # For --quick; as many images as the largest batch of a candidate.
 QUICK = replace(SMOKE, model=replace(SMOKE.model, dim=16, depth=1), subset=256)
 say = partial(print, flush=True)
-
-
-def queue(results):
-    """All jobs in order of value, as far as they are known by now."""
-    yield from _runs(results, BASE)
-    yield Job(kind="epochs", arm=_plain(""), seconds=80)
-    yield Job(kind="steps", arm=_plain(""), seconds=120)
-    yield from _runs(results, BASE, CONTROLS)
-    yield Job(kind="steps", arm=_plain(PATCH_2), seconds=120)
-    for variant, processes in (("", MOST), (PATCH_2, 2)):
-        arm = _plain(variant)
-        yield Job(kind="together", arm=arm, processes=processes, seconds=100)
-    yield from _ninety(results)
-    yield from _runs(results, BASE, PAIR + CONTROLS, variant=PATCH_2)
-    yield from _runs(results, OTHER_BASE, PAIR + CONTROLS)
-
-
-def _plain(variant):
-    return Arm(base=BASE, attention="plain", variant=variant)
-
-
-def _runs(results, base, attentions=PAIR, seeds=SEEDS, variant=""):
-    """Final runs, one seed after the other, so that what is there can be paired.
-
-    The first has the device for itself: its seconds can be quoted.
-    """
-    for seed in seeds:
-        for attention in attentions:
-            rate, _ = rates(results.task.recipe.name, base, attention)
-            names = {"base": base, "attention": attention, "variant": variant, "seed": seed}
-            alone = (seed, attention) == (seeds[0], attentions[0])
-            arm = Arm(**names, learning_rate=rate)
-            yield Job(kind="run", arm=arm, role="final", alone=alone)
-
-
-def _ninety(results):
-    names = {"base": BASE, "attention": "mimetic", "seed": FIRST_TUNING_SEED}
-    tried = [Job(kind="run", arm=Arm(**names, variant=v), role="tuning") for v in CANDIDATES]
-    yield from tried
-    if not all(results.settled(job) for job in tried):
-        return
-    found = [(job, results.of(job)["record"]) for job in tried if "record" in results.of(job)]
-    good = [job for job, record in found if last_accuracy(Record(**record)) >= TO_REACH]
-    if good:
-        best = min(good, key=lambda job: _operations(results.recipe(job.arm))).arm.variant
-        yield from _runs(results, BASE, ("mimetic",), NINETY_SEEDS, variant=best)
-
-
-def _operations(recipe):
-    return recipe.training.epochs * training_flops(recipe.model)
 
 
 def choose(todo, running, left, results):
