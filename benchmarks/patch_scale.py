@@ -1,9 +1,9 @@
 """Chooses how large the patch embedding starts, for plain and for mimetic, on validation images.
 
 `python -m benchmarks.patch_scale` trains LAPTOP with each factor and the tuning seeds and prints
-what `benchmarks.study.LOUDEST` should hold. Where an arm's best factor is the largest that was
-tried, the grid grows. Factor 1 was trained for `benchmarks.rates` already. Records stand in
-benchmarks/records/patch_scale; what is there is not run again.
+what `benchmarks.study.LOUDEST` should hold. Where an arm's best factor is the smallest or largest
+that was tried, the grid grows. Factor 1 was trained for `benchmarks.rates` already. Records stand
+in benchmarks/records/patch_scale; what is there is not run again.
 """
 
 from pathlib import Path
@@ -22,15 +22,12 @@ GRID = (2, 4, 8)
 
 
 def main():
-    task, grid = prepare(LAPTOP, cifar10(), FOLDER, role="tuning"), list(GRID)
-    while True:
+    task, grid = prepare(LAPTOP, cifar10(), FOLDER, role="tuning"), GRID
+    while grid:
         compare(planned(grid), task, progress=_say)
-        chosen = best(records())
-        if max(chosen.values()) < max(grid):
-            break
-        grid.append(2 * max(grid))
+        grid = beyond_the_edges(records())
     print(table(records()))
-    print("LOUDEST =", chosen)
+    print("LOUDEST =", best(records()))
 
 
 def planned(grid):
@@ -41,7 +38,7 @@ def planned(grid):
             base=BETTER,
             attention=name,
             seed=seed,
-            variant=f"patch_scale={factor}",
+            variant=f"patch_scale={factor:g}",
             learning_rate=rate[name],
         )
         for seed in rates.SEEDS
@@ -65,7 +62,7 @@ def accuracies(records):
     """arm → factor → mean validation accuracy after the last epoch, over the seeds."""
     found = {}
     for r in records:
-        factor = int(r.variant.removeprefix("patch_scale=") or 1)
+        factor = float(r.variant.removeprefix("patch_scale=") or 1)
         found.setdefault(r.attention, {}).setdefault(factor, []).append(last_accuracy(r))
     return {
         arm: {factor: mean(values) for factor, values in sorted(by_factor.items())}
@@ -78,12 +75,19 @@ def best(records):
     return {arm: max(by, key=by.get) for arm, by in accuracies(records).items()}
 
 
+def beyond_the_edges(records):
+    """The factors to try next: half the smallest, twice the largest, where an arm is best there."""
+    chosen, tried = best(records).values(), [*accuracies(records)["plain"]]
+    beyond = {min(tried): min(tried) / 2, max(tried): 2 * max(tried)}
+    return [beyond[factor] for factor in beyond if factor in chosen]
+
+
 def table(records):
     """Markdown: a row for each arm, a column for each factor, validation accuracy in percent."""
     found = accuracies(records)
     factors = sorted({factor for by in found.values() for factor in by})
     lines = [
-        f"| arm | {' | '.join(f'× {factor}' for factor in factors)} |",
+        f"| arm | {' | '.join(f'× {factor:g}' for factor in factors)} |",
         "|---" * (len(factors) + 1) + "|",
     ]
     for arm, by in found.items():

@@ -10,7 +10,7 @@ import pytest
 from evidence_records import made_up, tuning
 from scipy.stats import ttest_rel
 
-from benchmarks import claims, findings, rates, ship, study
+from benchmarks import claims, findings, patch_scale, rates, ship, study
 from benchmarks.claims import Claim, outcome
 from minivit import protocol
 from minivit.compare import DEFAULT_ARMS, Arm
@@ -184,6 +184,25 @@ def test_readme_says_what_one_factor_does_for_plain(chosen):
     assert "A simpler change" not in claims.readme_results(STUDY)
     (line,) = re.findall(r"\*\*A simpler change.*", claims.readme_results(louder))
     assert re.search(r"Plain with it − plain: \+[12]\.\d \[.*with it − mimetic: −[01]\.\d \[", line)
+
+
+def test_the_factor_on_the_patch_embedding_is_chosen_inside_what_was_tried(chosen):
+    def records(*factors):
+        arms = [replace(arm, seed=seed) for arm in patch_scale.planned(factors) for seed in (7, 8)]
+        peak = {"plain": 4, "mimetic": 1}
+
+        def height(arm):
+            factor = float(arm.variant.removeprefix("patch_scale=") or 1)
+            steps = abs(math.log2(factor / peak[arm.attention]))
+            return 0.5 - 0.02 * steps + 0.002 * (arm.seed - 7)
+
+        return tuning(height, dict.fromkeys(arms))
+
+    few = records(1, 2, 4)
+    assert patch_scale.best(few) == {"plain": 4, "mimetic": 1}
+    assert patch_scale.beyond_the_edges(few) == [0.5, 8]
+    assert patch_scale.beyond_the_edges(records(0.5, 1, 2, 4, 8)) == []
+    assert "| plain | 46.1 | 48.1 | 50.1 |" in patch_scale.table(few)
 
 
 def test_rates_are_chosen_by_the_mean_and_grow_at_an_edge():
