@@ -52,3 +52,13 @@ def test_the_first_hint_is_about_what_is_off(id, place, hint, capsys):
 @pytest.mark.parametrize("id", QUESTIONS)
 def test_first_hints_are_hints(id):
     assert set(QUESTIONS[id].first_hints.values()) <= {1, 2, 3}
+
+
+@pytest.mark.parametrize("id, size", [("miswritten", "heads"), ("sick-layer", "grid")])
+def test_nothing_is_called_named_or_mended_that_is_not(id, size, capsys):
+    def answer(**given):
+        fault = KEYS[id].reference(**given)[0]
+        return (fault + 1 if fault else 0, *(each for name, each in given.items() if name != size))
+
+    text = said(id, answer, capsys)
+    assert "fault: 2, target 1" in text and "mended" not in text and "right name" not in text

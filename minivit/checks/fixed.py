@@ -16,6 +16,7 @@ class Mistake:
     """A known mistake: `wrong(arguments)` is what it returns in place of the target.
 
     wrong may be several functions, any of which will do. tolerance: Fixed's own by default.
+    whole: what the mistake leaves right has to be right, since the message says so.
     """
 
     id: str
@@ -23,6 +24,7 @@ class Mistake:
     hint: int
     wrong: Callable[[dict], Arrays] | tuple[Callable[[dict], Arrays], ...]
     tolerance: float | None = None
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,23 +101,23 @@ class Fixed:
         wrongs = mistake.wrong if isinstance(mistake.wrong, tuple) else (mistake.wrong,)
         tolerance = self.tolerance if mistake.tolerance is None else mistake.tolerance
         return lambda case, results: any(
-            self._explains(wrong, tolerance, case, results) for wrong in wrongs
+            self._explains(wrong, tolerance, mistake.whole, case, results) for wrong in wrongs
         )
 
-    def _explains(self, wrong, tolerance, case, results):
+    def _explains(self, wrong, tolerance, whole, case, results):
         """Does the answer equal the mistake in each array that the mistake changes?
 
-        The other arrays may be wrong for a reason of their own.
+        The other arrays may be wrong for a reason of their own, unless it is the whole that counts.
         """
         seen = False
         for arguments, result in zip(case.calls, results, strict=True):
             arrays = _values(result), wrong(arguments), self.target(arguments)
             parts = zip(*(self._seen(arguments, each) for each in arrays), strict=True)
             for own, missed, target in parts:
-                if not self._alike(missed, target, self.tolerance):
-                    seen = True
-                    if not self._alike(own, missed, tolerance):
-                        return False
+                differs = not self._alike(missed, target, self.tolerance)
+                seen = seen or differs
+                if (differs or whole) and not self._alike(own, missed, tolerance):
+                    return False
         return seen
 
     def _alike(self, mine, target, tolerance):

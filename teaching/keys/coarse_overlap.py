@@ -139,6 +139,11 @@ def one_other(fine, coarse, side, factor):
     return overlap, overlap_and_chance(fine, coarse.roll(1, 1), side, factor)[0]
 
 
+def summed(fine, coarse, side, factor):
+    overlap, chance = overlap_and_chance(fine, coarse, side, factor)
+    return overlap * side**2, chance
+
+
 def with_class(fine, coarse, side, factor):
     return torch.minimum(fine, fine).sum(-1), coarse.sum(-1)
 
@@ -211,6 +216,7 @@ KEY = Key(
             partial(variant, table=lambda A, B: torch.cdist(A, B, p=1) / 2),
             "distance-for-overlap",
         ),
+        Mutant("a sum over patches", summed, "summed-overlap"),
         Mutant("columns", partial(variant, table=lambda A, B: smaller(A.mT, B.mT)), "columns"),
         Mutant(
             "own rows in the control",

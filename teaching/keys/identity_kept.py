@@ -235,6 +235,11 @@ KEY = Key(
             "change-called-new",
         ),
         Mutant(
+            "new not divided",
+            partial(variant, new=lambda s, e, c, N: size(rest_of(e) - c * N)),
+            "new-over-start",
+        ),
+        Mutant(
             "divided by the start",
             partial(variant, new=lambda s, e, c, N: size(rest_of(e) - c * N) / size(s)),
             "new-over-start",

@@ -182,6 +182,7 @@ KEY = Key(
         Mutant("keys missed", hunt.missing(mend, NAMES, 2), "keys-missed"),
         Mutant("thirds missed", hunt.missing(mend, NAMES, 3), "thirds-missed"),
         Mutant("layout missed", hunt.missing(mend, NAMES, 4), "layout-missed"),
+        Mutant("nothing wrong, called thirds", taken_for(0, 3, thirds), "right-treated"),
         Mutant("layout called thirds", taken_for(4, 3, thirds), "layout-for-thirds"),
         Mutant("thirds called layout", taken_for(3, 4, heads_first), "thirds-for-layout"),
         Mutant("named, not mended", hunt.named_not_mended(mend, NAMES), "named-not-mended"),

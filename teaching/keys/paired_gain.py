@@ -86,6 +86,16 @@ def two_groups(seeds_a, accuracy_a, seeds_b, accuracy_b):
     return mean, mean - half, mean + half
 
 
+def counting(runs):
+    """n is how many runs there are, not how many pairs: runs(seeds_a, seeds_b) → n."""
+
+    def answer(seeds_a, accuracy_a, seeds_b, accuracy_b):
+        n, four = runs(seeds_a, seeds_b), (seeds_a, accuracy_a, seeds_b, accuracy_b)
+        return variant(*four, quantile=lambda _: stats.t.ppf(0.975, n - 1), root=lambda _: n**0.5)
+
+    return answer
+
+
 def separate_spreads(a, b):
     return (a.var() + b.var()).sqrt()
 
@@ -137,6 +147,8 @@ KEY = Key(
             partial(variant, quantile=lambda n: stats.t.ppf(0.975, n)),
             "degrees-of-freedom",
         ),
+        Mutant("n of arm A", counting(lambda a, b: len(a)), "runs-for-pairs"),
+        Mutant("n of both arms", counting(lambda a, b: len(a) + len(b)), "runs-for-pairs"),
         Mutant("no √n", partial(variant, root=lambda n: 1.0), "no-root-n"),
         Mutant("n for √n", partial(variant, root=lambda n: n), "n-for-root"),
         Mutant(

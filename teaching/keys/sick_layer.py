@@ -110,6 +110,11 @@ def loud_for_shuffled(content, positions, qk, ov, grid):
     return (1, content, table, qk, ov) if answer[0] == 2 else answer
 
 
+def healthy_for_sharp(content, positions, qk, ov, grid):
+    fault, *tensors = treat(content, positions, qk, ov, grid)
+    return (3, content, positions, qk / 10, ov) if fault == 0 else (fault, *tensors)
+
+
 def hidden(rng):
     """Two patients a case, so that each fault comes at least once; sizes that differ."""
     sizes = [(6, 32, 2), (7, 48, 3), (8, 40, 2)]
@@ -152,6 +157,7 @@ KEY = Key(
         Mutant("+I in ov missed", hunt.missing(treat, NAMES, 4), "sign-missed"),
         Mutant("shuffled positions called loud", shuffled_for_loud, "shuffled-for-loud"),
         Mutant("loud content called shuffled", loud_for_shuffled, "loud-for-shuffled"),
+        Mutant("health called a large qk", healthy_for_sharp, "healthy-treated"),
         Mutant("−ov", hunt.instead(treat, 4, 4, lambda ov, **rest: -ov), "turned-over"),
         Mutant(
             "ov − 0.4 I",

@@ -111,6 +111,12 @@ def cosine_similarity(rows, columns, waves):
     return tokens @ tokens.T
 
 
+def layer_norm(rows, columns, waves):
+    tokens = table(rows, columns, waves)
+    tokens = torch.nn.functional.layer_norm(tokens, tokens.shape[1:])
+    return tokens @ tokens.T
+
+
 def gram_of_each_place(rows, columns, waves, beta, k):
     return place_map(rows, columns, waves, beta, k).view(rows, columns, rows, columns)
 
@@ -154,6 +160,7 @@ KEY = Key(
         Mutant("rows taken for columns", variant(wrong_width), "wrong-width"),
         Mutant("columns alone", variant(columns_only), "columns-only"),
         Mutant("cosine similarity", variant(cosine_similarity), "normalised"),
+        Mutant("a LayerNorm", variant(layer_norm), "normalised"),
         Mutant("no √k", variant(scale=lambda beta, k, tokens: beta), "unscaled"),
         Mutant("k for √k", variant(scale=lambda beta, k, tokens: beta / k), "k-for-root"),
         Mutant(

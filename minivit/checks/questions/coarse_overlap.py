@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minivit.checks.fixed import Fixed, Mistake
+from minivit.checks.fixed import Fixed, Mistake, altered
 from minivit.checks.question import Case, Question
 
 STATEMENT = """\
@@ -223,6 +223,12 @@ MISTAKES = ANSWER.diagnoses(
             _with(table=lambda A, B: 1 - shared(A, B)),
             _with(table=lambda A, B: 2 - 2 * shared(A, B)),
         ),
+    ),
+    Mistake(
+        "summed-overlap",
+        "`overlap` adds up over the patches i. Its mean is asked for: 1 for equal maps.",
+        3,
+        altered(common, lambda each, a: a["side"] ** 2 * each, 0),
     ),
     Mistake(
         "columns",

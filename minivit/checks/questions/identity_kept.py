@@ -245,9 +245,10 @@ MISTAKES = ANSWER.diagnoses(
     ),
     Mistake(
         "new-over-start",
-        "`new` is divided by the size of the start, or of a part of something. Its whole is `end`.",
+        "`new` is not divided, or by the size of the start or of a part. Its whole is `end`.",
         3,
         (
+            _with(new=lambda start, end, b, c, N: norm(end - b * eye(end) - c * N)),
             _with(new=lambda start, end, b, c, N: norm(end - b * eye(end) - c * N) / norm(start)),
             _with(new=lambda s, e, b, c, N: norm(e - b * eye(e) - c * N) / norm(N)),
             _with(new=lambda s, e, b, c, N: norm(e - b * eye(e) - c * N) / norm(e - b * eye(e))),

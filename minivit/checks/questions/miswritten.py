@@ -158,6 +158,13 @@ MISTAKES = ANSWER.diagnoses(
     Mistake("thirds-missed", "It takes query, value, key for right.", 1, HUNT.taken_for(3, 0)),
     Mistake("layout-missed", "It takes rows head by head for right.", 1, HUNT.taken_for(4, 0)),
     Mistake(
+        "right-treated",
+        "A right layer is taken for one with a fault, and spoiled. Ask first whether all its "
+        "products are what they should be.",
+        1,
+        tuple(HUNT.taken_for(0, fault) for fault in (1, 2, 3, 4)),
+    ),
+    Mistake(
         "layout-for-thirds",
         "It calls rows head by head the order query, value, key. Both destroy both products: mend "
         "one and look.",
@@ -176,12 +183,14 @@ MISTAKES = ANSWER.diagnoses(
         "The fault has its right name, and the weights are as they came in.",
         3,
         HUNT.named_only,
+        whole=True,
     ),
     Mistake(
         "mended-not-named",
         "The layer is mended, and the number says that nothing was wrong.",
         1,
         HUNT.renamed(lambda fault: 0),
+        whole=True,
     ),
     Mistake(
         "misnamed",
@@ -189,6 +198,7 @@ MISTAKES = ANSWER.diagnoses(
         "has number 0.",
         1,
         (*HUNT.off_by_one(), *HUNT.exchanged(5)),
+        whole=True,
     ),
     Mistake(
         "wrong-way-round",

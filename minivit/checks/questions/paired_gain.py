@@ -78,11 +78,13 @@ def interval(
     factor=lambda n: quantile(0.975, n - 1),
     root=np.sqrt,
     match=pairs,
+    count=len,
 ):
     """The three numbers. The keywords let mistakes in."""
     a, b = match(arguments)
     mean = (a - b).mean()
-    half = factor(len(a)) * spread(a, b) / root(len(a))
+    n = count(a)
+    half = factor(n) * spread(a, b) / root(n)
     return np.array(mean), np.array(mean - half), np.array(mean + half)
 
 
@@ -113,6 +115,13 @@ def _of_all(arguments):
     error = np.sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b))
     half = quantile(0.975, len(a) + len(b) - 2) * error
     return np.array(mean), np.array(mean - half), np.array(mean + half)
+
+
+def _runs_counted(*arms):
+    """n is how many runs these arms have, with a partner or without."""
+    return lambda arguments: interval(
+        arguments, count=lambda a: sum(len(arguments[f"seeds_{arm}"]) for arm in arms)
+    )
 
 
 def _unpaired(a, b):
@@ -155,6 +164,13 @@ MISTAKES = ANSWER.diagnoses(
         "t is taken with n degrees of freedom. One went into the mean.",
         3,
         _with(factor=lambda n: quantile(0.975, n)),
+    ),
+    Mistake(
+        "runs-for-pairs",
+        "n counts the runs of an arm, or of both. A run without a partner makes no difference: n "
+        "is how many pairs there are.",
+        1,
+        (_runs_counted("a"), _runs_counted("b"), _runs_counted("a", "b")),
     ),
     Mistake(
         "no-root-n",

@@ -168,18 +168,28 @@ MISTAKES = ANSWER.diagnoses(
         "The fault has its right name, and the tensors are as they came in.",
         2,
         HUNT.named_only,
+        whole=True,
     ),
     Mistake(
         "mended-not-named",
         "The layer is mended, and the number says that nothing was wrong.",
         1,
         HUNT.renamed(lambda fault: 0),
+        whole=True,
     ),
     Mistake(
         "counted-from-one",
         "All is mended, and the numbers are off by one: a healthy layer has number 0.",
         1,
         HUNT.off_by_one(),
+        whole=True,
+    ),
+    Mistake(
+        "healthy-treated",
+        "A healthy layer is taken for an ill one, and treated. Its number lies on the wrong side "
+        "of your border.",
+        2,
+        tuple(HUNT.taken_for(0, fault) for fault in (2, 3, 4)),
     ),
     Mistake(
         "turned-over",

@@ -82,6 +82,16 @@ def _whole(arguments):
     return 4 * len(arguments["waves"])
 
 
+def _layer_normed(arguments):
+    """The map that tokens give behind a LayerNorm."""
+    places = np.divmod(np.arange(arguments["rows"] * arguments["columns"]), arguments["columns"])
+    angles = [np.multiply.outer(place, arguments["waves"]) for place in places]  # (place, wave)
+    tokens = np.concatenate([wave(angle) for angle in angles for wave in (np.cos, np.sin)], axis=1)
+    tokens = tokens - tokens.mean(1, keepdims=True)
+    tokens = tokens / np.sqrt(tokens.var(1, keepdims=True) + 1e-5)
+    return mapped(arguments, join=lambda down, right: tokens @ tokens.T)
+
+
 MISTAKES = ANSWER.diagnoses(
     Mistake(
         "multiplied",
@@ -112,7 +122,7 @@ MISTAKES = ANSWER.diagnoses(
         "normalised",
         "Tokens are brought to one length, as a cosine or a LayerNorm does. There is neither here.",
         1,
-        _with(scale=lambda a: a["beta"] / np.sqrt(a["k"]) / _length(a)),
+        (_with(scale=lambda a: a["beta"] / np.sqrt(a["k"]) / _length(a)), _layer_normed),
     ),
     Mistake("unscaled", "√k is missing.", 3, _with(scale=lambda a: a["beta"])),
     Mistake(
