@@ -218,12 +218,16 @@ def show(figure):
 
     Plotly's default would put its whole library, 4 MB, into the notebook; JupyterLab and VS Code
     have it already. $PLOTLY_RENDERER changes that, as "plotly_mimetype+png" to keep a picture too.
+    Python in a terminal can't show it, and prints the words.
     """
     import os
 
     import plotly.io
+    from IPython import get_ipython
     from IPython.display import HTML, display
 
+    if get_ipython() is None and not os.environ.get("PLOTLY_RENDERER"):
+        return print(alt_text(figure))
     default = plotly.io.renderers.default
     figure.show(
         os.environ.get("PLOTLY_RENDERER") or (default if default == "colab" else "plotly_mimetype")

@@ -14,6 +14,7 @@ from minivit.figures import (
     line_plot,
     page,
     product_panels,
+    show,
     training_curves,
 )
 from minivit.figures_pixels import SIGNED
@@ -175,3 +176,11 @@ def test_title_and_caption_of_intervals_begin_at_the_left_edge_whatever_the_labe
         assert layout.title.xref == "container" and layout.title.pad.l == 64
         assert layout.margin.l + layout.annotations[-1].xshift == 64
         assert layout.margin.l >= 6.7 * len(label)  # what a letter of a label takes, in pixels
+
+
+def test_a_terminal_prints_the_words(capsys, monkeypatch):
+    """Python without a notebook can draw nothing: it says what there is to see, and no JSON."""
+    monkeypatch.delenv("PLOTLY_RENDERER", raising=False)
+    figure = line_plot({"a": ([1, 2], [3, 4])}, title="t", source="s", x="x", y="y")
+    show(figure)
+    assert capsys.readouterr().out == alt_text(figure) + "\n"

@@ -109,9 +109,9 @@ def _draw(question, verdict):
     try:
         from minivit.figures import product_panels, show
     except ImportError:
-        print('Install "minivit[course]" to see your product beside the target here.')
+        print('Install "minivit[course]" to see yours beside the target here.')
         return
     finding = verdict.finding
     panels = {"yours": finding.mine, "target": finding.target}
     source = f"question {question.id}, case: {verdict.case.title}"
-    show(product_panels(panels, title="Your product and the target", source=source))
+    show(product_panels(panels, title="Yours and the target", source=source))
