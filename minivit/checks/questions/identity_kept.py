@@ -30,7 +30,8 @@ HINTS = (
     "b is the mean of the diagonal of `end`. c = ⟨end, N⟩ / ⟨N, N⟩, where ⟨A, B⟩ is the sum of "
     "all A[i, j] · B[i, j]. That is no cosine: an N twice as large at the end has c = 2.",
     "N = start - beta[:, None, None] * torch.eye(dim). E is what remains: end − b I − c N. For "
-    "sums over the last two axes: (end * N).sum((1, 2)), and E.norm(dim=(1, 2)).",
+    "sums over the last two axes: (end * N).sum((1, 2)), and E.norm(dim=(1, 2)) / "
+    "end.norm(dim=(1, 2)).",
 )
 
 
