@@ -7,6 +7,7 @@ the statements; `make claims` runs it, and a test fails where page and records d
 
 from pathlib import Path
 
+from benchmarks import patch_scale
 from benchmarks import rates as rates_module
 from benchmarks.statements import VARIANTS, Runs, images, statements
 from benchmarks.study import BETTER, DATA_SIZES, PLAN, missing
@@ -22,11 +23,14 @@ PAGE = Path(__file__).parent / "FINDINGS.md"
 COMMAND = "python -m minivit compare --role final --scale laptop --seeds 0 1 2 3 4"
 
 
-def page(records, tuning):
-    """The whole of FINDINGS.md. records: final ones; tuning: those of the learning rates."""
+def page(records, tuning, factors=()):
+    """The whole of FINDINGS.md.
+
+    records: final ones; tuning: those of the learning rates; factors: those of patch_scale.
+    """
     parts = [_head(records), _sentences(records), _unfinished(records), _rates(tuning)]
     parts += [_levels(records, base, rate) for rate in ("own", "plain") for base in BASES]
-    parts += [_halves(records), _variants(records), _sizes(records)]
+    parts += [_halves(records), _variants(records), _factors(factors), _sizes(records)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -121,6 +125,19 @@ def _variants(records):
     )
 
 
+def _factors(tuning):
+    if not tuning:
+        return ""
+    seeds = ", ".join(map(str, sorted({record.seed for record in tuning})))
+    best = " and ".join(f"× {x:g} for {arm}" for arm, x in patch_scale.best(tuning).items())
+    return f"""## How large the patch embedding starts ({BETTER})
+
+Validation accuracy in percent after the last epoch, mean over seeds {seeds}
+(`python -m benchmarks.patch_scale`). Best: {best}; final runs with it are in the table above.
+
+{patch_scale.table(tuning)}"""
+
+
 def _sizes(records):
     names = {size: images(size) for size in DATA_SIZES}
     title = f"Data sizes at equal numbers of steps ({BETTER})"
@@ -186,7 +203,9 @@ def _when(time):
 
 
 def main():
-    PAGE.write_text(page(load_records(), rates_module.records()), encoding="utf-8")
+    PAGE.write_text(
+        page(load_records(), rates_module.records(), patch_scale.records()), encoding="utf-8"
+    )
     print(PAGE)
 
 

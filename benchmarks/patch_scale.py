@@ -27,7 +27,7 @@ def main():
         compare(planned(grid), task, progress=_say)
         grid = beyond_the_edges(records())
     print(table(records()))
-    print("LOUDEST =", best(records()))
+    print("LOUDEST =", {arm: f"patch_scale={x:g}" for arm, x in best(records()).items()})
 
 
 def planned(grid):

@@ -183,7 +183,9 @@ def test_readme_says_what_one_factor_does_for_plain(chosen):
     ]
     assert "A simpler change" not in claims.readme_results(STUDY)
     (line,) = re.findall(r"\*\*A simpler change.*", claims.readme_results(louder))
-    assert re.search(r"Plain with it − plain: \+[12]\.\d \[.*with it − mimetic: −[01]\.\d \[", line)
+    assert re.search(
+        r"else, − plain: \+[12]\.\d \[.*\(plain × 4, mimetic × 4\).*: \+[01]\.\d \[", line
+    )
 
 
 def test_the_factor_on_the_patch_embedding_is_chosen_inside_what_was_tried(chosen):
@@ -203,6 +205,12 @@ def test_the_factor_on_the_patch_embedding_is_chosen_inside_what_was_tried(chose
     assert patch_scale.beyond_the_edges(few) == [0.5, 8]
     assert patch_scale.beyond_the_edges(records(0.5, 1, 2, 4, 8)) == []
     assert "| plain | 46.1 | 48.1 | 50.1 |" in patch_scale.table(few)
+
+
+def test_the_factors_of_the_study_are_those_that_the_sweep_chose():
+    assert patch_scale.best(patch_scale.records()) == {
+        arm: float(variant.removeprefix("patch_scale=")) for arm, variant in study.LOUDEST.items()
+    }
 
 
 def test_rates_are_chosen_by_the_mean_and_grow_at_an_edge():
@@ -289,7 +297,7 @@ def test_shipping_takes_away_what_is_no_longer_there(monkeypatch, tmp_path):
 def test_pages_are_what_the_records_give():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     wanted = {
-        findings.PAGE: findings.page(SHIPPED, rates.records()),
+        findings.PAGE: findings.page(SHIPPED, rates.records(), patch_scale.records()),
         ROOT / "CLAIMS.md": claims.claims_page(SHIPPED),
         ROOT / "README.md": claims.with_results(readme, claims.readme_results(SHIPPED)),
     }
