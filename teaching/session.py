@@ -6,6 +6,8 @@ from teaching.sandbox.box import SandboxEnded
 from teaching.submissions import readable
 from teaching.term import hidden_cases
 
+MOST_WORDS = 2_000  # characters that are said of one case, or of one cell
+MOST_PROBLEMS = 50  # cells that are named
 NOT_RUN = Result(problem=Problem("stopped", "not run, something before it did not come back"))
 
 
@@ -18,7 +20,8 @@ class Session:
         if self.problem:
             return
         try:
-            self.cells, self.names = box.open(submission.cells, functions, limits)
+            cells, self.names = box.open(submission.cells, functions, limits)
+            self.cells = [(at, kind, _words(text)) for at, kind, text in cells[:MOST_PROBLEMS]]
             self.alive = True
         except SandboxEnded as error:
             self.problem, self.names = str(error), functions
@@ -94,9 +97,14 @@ def _judged(key, answers):
                 "visible": visible,
                 "passed": verdict.passed,
                 # What a learner wrote must not carry a hidden input out: fixed words only.
-                "said": "" if verdict.passed else explain(verdict, numbers=visible),
+                "said": "" if verdict.passed else _words(explain(verdict, numbers=visible)),
             }
         )
     passed = sum(each["passed"] for each in said)
     points = round(question.points * passed / len(said), 2)
     return {"id": question.id, "points": points, "of": question.points, "cases": said}
+
+
+def _words(text):
+    """Words in which a learner's code may have had a say: not too many, and all can be written."""
+    return readable(text[:MOST_WORDS])

@@ -182,6 +182,16 @@ ATTACKS = {
         ],
         NOTHING,
     ),
+    # Judges look tensors up by name; pages of the whole class are written in one go.
+    "forged answer": (
+        [
+            HONEST,
+            "import calls\npack, forged = calls.pack, {'result': calls.Result()}\n"
+            "calls.pack = lambda value: pack(forged if 'result' in value else value)",
+        ],
+        NOTHING,
+    ),
+    "words that can't be written": (in_call("raise ValueError('\\ud800')"), NOTHING),
     "kills everything it can": (in_call("import os\nos.kill(-1, 9)"), NOTHING),
     "closes every descriptor": ([HONEST, "import os\nos.closerange(0, 256)"], FULL),
 }

@@ -149,6 +149,18 @@ def _problem(error, given=()):
     return Problem("raised", text, (own[-1].line or "") if own else "")
 
 
+def belongs(result, arguments) -> bool:
+    """Whether a Result is one of a call with these arguments: their tensors, and their generators.
+
+    A judge looks both up by name; a Result from a learner's process may have any names, or none.
+    """
+    if result.problem is not None:
+        return True
+    tensors = {name for name, value in arguments.items() if isinstance(value, np.ndarray | Weight)}
+    seeds = {name for name, value in arguments.items() if isinstance(value, Seed)}
+    return result.arguments.keys() == tensors and result.generators.keys() == seeds
+
+
 # Between grader and sandbox: one JSON header and the bytes of the arrays. Nothing in a frame can be
 # executed, and whatever is wrong with one is a ValueError.
 
