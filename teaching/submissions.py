@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import unicodedata
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,7 +51,10 @@ class Submission:
 
 @dataclass(frozen=True)
 class Found:
-    """A notebook, or a folder that should hold one, and what its name says."""
+    """A notebook, or a folder that should hold one, and what its name says.
+
+    other: a file that is no notebook; it counts only where its learner handed in nothing else.
+    """
 
     path: Path
     user: str
@@ -58,6 +62,7 @@ class Found:
     late: bool = False
     attempt: int = 0
     time: datetime | None = None
+    other: bool = False
 
 
 def read_folder(folder, roster=None, *, exercise="", due=None):
@@ -68,58 +73,85 @@ def read_folder(folder, roster=None, *, exercise="", due=None):
     notebooks the latest counts. Raises ValueError for a folder that is missing or empty.
     """
     found = _scan(Path(folder), exercise)
-    people, theirs = list(roster or []), {}
-    known = _names(people)
+    people, theirs, notes, strangers = list(roster or []), {}, {}, {}
+    names = _names(people)
     for each in found:
-        learner = known.get(each.user.casefold()) or known.get(_letters(each.name))
+        learner, note = _owner(each, *names)
+        if learner is None and each.other:
+            continue  # nobody's: a readme, a table of marks
         if learner is None:
-            learner = Learner(each.user, each.name)
-            learner = known.setdefault(each.user.casefold(), learner)
+            taken = _same(each.user) in names[0]
+            id = _short(f"{each.name}_{each.user}") if taken else each.user
+            learner = strangers.setdefault(_same(id), Learner(id, each.name))
         theirs.setdefault(learner.id, []).append(each)
         if learner not in people:
             people.append(learner)
-    strangers = {learner.id for learner in people[len(roster or []) :]} if roster else set()
+            notes[learner.id] = note or ("not in the roster" if roster else "")
     return [
-        _submission(learner, theirs.get(learner.id, []), due, learner.id in strangers)
+        _submission(learner, theirs.get(learner.id, []), due, notes.get(learner.id, ""))
         for learner in people
     ]
 
 
 def _names(people):
-    """{alias, or name in letters alone: Learner}; a name that two share stands for neither."""
-    known, names = {}, {}
+    """{id: learner}, {alias: learner}, {name in letters alone: learner}.
+
+    An alias or a name that two share stands for neither.
+    """
+    aliases, names = {}, {}
     for learner in people:
-        known |= {alias.casefold(): learner for alias in learner.aliases}
+        for alias in learner.aliases:
+            aliases.setdefault(_same(alias), set()).add(learner)
         last, comma, first = learner.name.partition(",")
         words = learner.name.split()
         orders = {learner.name, " ".join(words[-1:] + words[:-1]), first + last if comma else ""}
         for name in {_letters(order) for order in orders} - {""}:
-            names.setdefault(name, set()).add(learner.id)
-            known.setdefault(name, learner)
-    shared = [name for name, ids in names.items() if len(ids) > 1]
-    return {key: value for key, value in known.items() if key not in shared}
+            names.setdefault(name, set()).add(learner)
+    ids = {_same(learner.id): learner for learner in people}
+    return ids, _unshared(aliases), _unshared(names)
+
+
+def _unshared(claims):
+    return {key: one for key, (one, *others) in claims.items() if not others}
+
+
+def _owner(found, ids, aliases, names):
+    """(the learner whose this is, or None; a note). Where number and name disagree: nobody's."""
+    user = _same(found.user)
+    named = names.get(_letters(found.name))
+    numbered = aliases.get(user) if found.name else ids.get(user) or aliases.get(user)
+    if named and numbered and named != numbered:
+        note = f"its number is {numbered.id}'s, its name is {named.id}'s: whose is it?"
+        return None, note
+    return numbered or named, ""
+
+
+def _same(text):
+    """One spelling for all: macOS writes ü as two characters, into names of files too."""
+    return unicodedata.normalize("NFC", text).casefold()
 
 
 def _letters(name):
-    return re.sub(r"[\W_]", "", name).casefold()
+    return re.sub(r"[\W_]", "", unicodedata.normalize("NFKD", name)).casefold()
 
 
 def _scan(folder, exercise):
     if not folder.is_dir():
-        raise ValueError(f"{folder}: no such folder")
+        file = "a file, not a folder; a zip has to be unpacked first"
+        raise ValueError(f"{folder}: {file if folder.is_file() else 'no such folder'}")
     found = []
     for entry in sorted(folder.iterdir()):
         is_folder = entry.is_dir() and not entry.is_symlink()
-        if entry.name.startswith(".") or not (is_folder or entry.suffix == ".ipynb"):
+        if entry.name.startswith("."):
             continue
         said = _said(entry.name if is_folder else entry.stem)
         if not is_folder:
-            found.append(Found(path=entry, **said))
+            found.append(Found(path=entry, other=not _is_notebook(entry), **said))
             continue
         inside = _notebooks(entry, exercise) or [entry / "no notebook"]
         times = {path: said.get("time") or _timestamp(path.parent) for path in inside}
         found += [Found(path=path, **{**said, "time": times[path]}) for path in inside]
-    if not found:
+    if all(each.other for each in found):
         raise ValueError(f"{folder} holds no notebook (LEARNER.ipynb or LEARNER/….ipynb)")
     return found
 
@@ -130,26 +162,39 @@ def readable(name):
 
 
 def _said(name):
-    # Files are named after a learner: not too long, and in characters that can be written.
+    """What the name of a file or a folder says: user, and more where a platform wrote it.
+
+    The pattern that finds the shortest name is the platform's. What comes after it the learner
+    chose, and may have made look like another learner's.
+    """
     name = readable(name)
-    if len(name) > 150:
-        name = f"{name[:50]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-    for pattern in PLATFORMS:
-        if match := pattern.fullmatch(name):
-            words = {"name": "", "late": None, "attempt": None, "time": None} | match.groupdict()
-            return {
-                "user": words["user"],
-                "name": words["name"],
-                "late": bool(words["late"]),
-                "attempt": int(words["attempt"] or 0),
-                "time": words["time"] and _read_time(words["time"]),
-            }
-    return {"user": name}
+    matches = [match.groupdict() for pattern in PLATFORMS if (match := pattern.fullmatch(name))]
+    if not matches:
+        return {"user": _short(name)}
+    words = min(matches, key=lambda words: len(words.get("name") or words["user"]))
+    return {
+        "user": _short(words["user"]),
+        "name": _short(words.get("name") or ""),
+        "late": bool(words.get("late")),
+        "attempt": int(words.get("attempt") or 0),
+        "time": _read_time(words["time"]) if "time" in words else None,
+    }
+
+
+def _short(name):
+    """Files are named after a learner: at most 150 bytes."""
+    if len(name.encode()) <= 150:
+        return name
+    return f"{name[:25]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def _is_notebook(path):
+    return path.suffix.lower() == ".ipynb"
 
 
 def _notebooks(folder, exercise):
     """Notebooks in a learner's folder, or one below; those named after the exercise go first."""
-    paths = [*folder.glob("*.ipynb"), *folder.glob("*/*.ipynb")]
+    paths = filter(_is_notebook, [*folder.glob("*"), *folder.glob("*/*")])
     # A linked folder could be one of the instructor's, with the solution in it.
     paths = [path for path in paths if path.parent == folder or not path.parent.is_symlink()]
     paths = sorted(path for path in paths if ".ipynb_checkpoints" not in path.parts)
@@ -181,8 +226,11 @@ def _read_time(text):
     return time.astimezone(UTC) if time.tzinfo else None
 
 
-def _submission(learner, found, due, stranger):
-    taken, note = _latest(found)
+def _submission(learner, found, due, remark):
+    others = [readable(each.path.name) for each in found if each.other]
+    taken, note = _latest([each for each in found if not each.other])
+    if taken is None and others and not note:
+        note = f"no notebook was handed in, but {', '.join(others)}"
     if taken is None:
         digest = hashlib.sha256(b"").hexdigest()
         problem = note or NOTHING
@@ -190,9 +238,8 @@ def _submission(learner, found, due, stranger):
         notes = []
     else:
         submission, notes = read(learner.id, taken.path), [note]
-    notes += ["not in the roster"] if stranger else []
     late = _late(learner, taken, due) if taken else ""
-    note = "; ".join(filter(None, notes))
+    note = "; ".join(filter(None, [*notes, remark]))
     return replace(submission, name=learner.name, late=late, note=note)
 
 

@@ -1,0 +1,80 @@
+"""Whose a file is, from its name alone. A wrong guess is a wrong mark."""
+
+import shutil
+import unicodedata
+
+import pytest
+from test_grade import NOTEBOOK, in_process, run  # noqa: F401
+from test_roster import CANVAS, MOODLE, OWN, folder, roster  # noqa: F401
+
+from teaching.roster import read_roster
+from teaching.submissions import NOTHING, read_folder
+
+
+def test_a_name_that_the_learner_chose_does_not_make_it_anothers(roster, folder):  # noqa: F811
+    """On Canvas, Ann hands in a file whose name looks like Moodle's of Bob's."""
+    at = folder("leeann_101_9001_hw_102_assignsubmission_file_.ipynb", "raybob_102_9002_b.ipynb={}")
+    ann, bob = read_folder(at, read_roster(roster(CANVAS)))
+    assert ann.path.name.startswith("leeann") and ann.cells
+    assert bob.path.name.startswith("raybob") and "can't be told" not in bob.problem
+
+
+def test_moodles_names_may_go_on_like_canvass(roster, folder):  # noqa: F811
+    at = folder("Ann Lee_301_assignsubmission_file_7_302_8_x.ipynb")
+    assert read_folder(at, read_roster(roster(MOODLE)))[0].cells
+
+
+@pytest.mark.parametrize(
+    "text, name",
+    [
+        # the number of one platform is the id of somebody else
+        ("id,name\n101,Bob Ray\nx7,Ann Lee\n", "leeann_101_9001_04.ipynb"),
+        # two may be meant by one number
+        (MOODLE.replace("Lee,,", "Lee,302,"), "A B_302_assignsubmission_file_a.ipynb"),
+    ],
+)
+def test_where_a_number_and_a_name_disagree_nobody_gets_it(roster, folder, text, name):  # noqa: F811
+    people = read_roster(roster(text))
+    *known, stranger = read_folder(folder(name), people)
+    assert [each.problem for each in known] == [NOTHING, NOTHING]
+    assert stranger.cells and stranger.note and stranger.learner not in {one.id for one in people}
+
+
+def test_a_login_like_anothers_name_is_no_name(roster, folder):  # noqa: F811
+    people = read_roster(roster("id,name\nleeann,Lea Anning\nx7,Ann Lee\n"))
+    lea, ann = read_folder(folder("leeann_77_9001_04.ipynb"), people)
+    assert ann.cells and lea.problem == NOTHING
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_two_spellings_of_an_umlaut_are_one(roster, folder, form):  # noqa: F811
+    people = read_roster(roster("id,name\nmüller,Jörg Müller\nweiß,Åsa Weiß\n"))
+    names = ("müller.ipynb", "Åsa Weiß_9_assignsubmission_file_/a.ipynb")
+    found = read_folder(folder(*(unicodedata.normalize(form, name) for name in names)), people)
+    assert len(found) == 2 and all(each.cells for each in found)
+
+
+def test_what_is_no_notebook_is_not_nothing(roster, folder):  # noqa: F811
+    at = folder("ann.ipynb", "ann.pdf=x", "bob.zip=x", "readme.txt=x")
+    ann, bob = read_folder(at, read_roster(roster(OWN)))
+    assert ann.cells and not ann.note
+    assert bob.problem == "no notebook was handed in, but bob.zip"
+    assert [each.learner for each in read_folder(at)] == ["ann"]  # without a roster: nobody's
+
+
+def test_capitals_in_the_ending_do_not_matter(roster, folder):  # noqa: F811
+    at = folder("ann.IPYNB", "bob/homework.Ipynb")
+    assert all(each.cells for each in read_folder(at, read_roster(roster(OWN))))
+
+
+def test_a_zip_is_to_be_unpacked(tmp_path):
+    (tmp_path / "submissions.zip").write_bytes(b"PK")
+    with pytest.raises(ValueError, match="unpacked first"):
+        read_folder(tmp_path / "submissions.zip")
+
+
+def test_a_long_name_in_long_characters_can_be_written(tmp_path):
+    (tmp_path / "in").mkdir()
+    shutil.copy(NOTEBOOK, tmp_path / "in" / f"{80 * '字'}.ipynb")
+    (record,) = run(read_folder(tmp_path / "in"), tmp_path / "out")
+    assert record["points"] and list((tmp_path / "out" / "feedback").glob("字*.html"))
