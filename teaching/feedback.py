@@ -78,12 +78,16 @@ def page(record):
     """The learner's page as blocks: ("title" | "heading" | "text" | "code" | "item", words)."""
     blocks = [("title", f"{record['points']:g} of {record['of']:g} points")]
     if record["problem"]:
-        blocks.append(("text", f"Your notebook could not be run to its end: {record['problem']}."))
+        blocks.append(
+            ("text", f"Your notebook could not be graded to its end: {record['problem']}.")
+        )
     if record["cells"]:
         blocks.append(("text", "These cells did not run to their end; the others did:"))
         blocks += [("code", f"cell {number}: {text}") for number, _, text in record["cells"]]
     for question in record["questions"]:
-        blocks.append(("heading", f"{question['id']}: {question['points']:g} of {question['of']}"))
+        passed, cases = sum(case["passed"] for case in question["cases"]), len(question["cases"])
+        points = f"{question['points']:g} of {question['of']} points"
+        blocks.append(("heading", f"{question['id']}: {points}, {passed} of {cases} cases passed"))
         for case in question["cases"]:
             mark = "passed" if case["passed"] else "did not pass"
             blocks.append(("item", f"{case['title']}: {mark}"))

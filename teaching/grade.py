@@ -79,7 +79,8 @@ def _grade(submissions, keys, secret, out, solution, limits, workers, say):
                 finish(box, submission, slow, alone=True)
     # What does not go into a mark is taken from the folder of today.
     ordered = [
-        records[each.learner] | {"name": each.name, "late": each.late, "note": each.note}
+        records[each.learner]
+        | {"name": each.name, "late": each.late, "note": each.note, "timed": each.timed}
         for each in submissions
     ]
     feedback.write_all(ordered, keys, out)
@@ -191,6 +192,7 @@ def require_full_marks(record):
 def main(arguments=None):
     options = _parser().parse_args(arguments)
     try:
+        _require_folders(options.submissions, options.out)
         require()
         secret = read_secret(TERM_FILE)
         notebook = exercise(options.exercise)
@@ -205,12 +207,25 @@ def main(arguments=None):
         records = grade(folder, keys, secret, options.out, **settings)
         title = options.column or notebook.stem
         if feedback.write_canvas(records, roster or [], title, options.out):
-            print(f"for Canvas: {options.out / 'canvas.csv'}")
+            without = [each.id for each in roster if not each.canvas]
+            lacks = f"; not in it, without canvas_id: {', '.join(without)}" if without else ""
+            print(f"for Canvas: {options.out / 'canvas.csv'}{lacks}")
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1
     _report(records, options)
     return 0
+
+
+def _require_folders(submissions, out):
+    """ValueError unless both are named, and marks are not written among the submissions."""
+    if Path() in (submissions, out):  # what `make grade` without them comes to
+        raise ValueError("name two folders: make grade SUBMISSIONS=folder OUT=folder EXERCISE=…")
+    if out.resolve().is_relative_to(submissions.resolve()):
+        raise ValueError(
+            f"OUT, {out}, lies in SUBMISSIONS, {submissions}: what is written there would be taken "
+            "for submissions the next time. Name another folder"
+        )
 
 
 def _parser():
@@ -233,6 +248,12 @@ def _report(records, options):
     looks = [each for each in looks if each["problem"] != NOTHING]
     if looks:
         print(f"{len(looks)} need a look (column note): {', '.join(r['learner'] for r in looks)}")
+    untimed = [each for each in records if each["file"] and not each["timed"]]
+    if options.deadline and untimed:
+        print(
+            f"{len(untimed)} of them carry no time, so the deadline says nothing of these: look on "
+            "your platform who was late"
+        )
     changed = feedback.changes(records)
     if options.regrade or changed:
         print(f"{len(changed)} marks differ from the grading before, see changes.csv")
@@ -246,7 +267,10 @@ def exercise(name, folder=SOLUTIONS):
     if name is None and len(notebooks) == 1:
         return next(iter(notebooks.values()))
     if name not in notebooks:
-        raise ValueError(f"--exercise is {name!r}; it must be one of {', '.join(notebooks)}")
+        given = f"is {name!r}" if name else "is missing"
+        raise ValueError(
+            f"the exercise {given}; EXERCISE=… (--exercise …) must be one of {', '.join(notebooks)}"
+        )
     return notebooks[name]
 
 

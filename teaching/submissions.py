@@ -47,6 +47,7 @@ class Submission:
     name: str = ""
     late: str = ""
     note: str = ""
+    timed: bool = False  # whether it is known when it was handed in
 
 
 @dataclass(frozen=True)
@@ -240,7 +241,8 @@ def _submission(learner, found, due, remark):
         submission, notes = read(learner.id, taken.path), [note]
     late = _late(learner, taken, due) if taken else ""
     note = "; ".join(filter(None, [*notes, remark]))
-    return replace(submission, name=learner.name, late=late, note=note)
+    timed = bool(taken and taken.time)
+    return replace(submission, name=learner.name, late=late, note=note, timed=timed)
 
 
 def _latest(found):

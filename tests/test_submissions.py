@@ -6,7 +6,9 @@ import unicodedata
 import pytest
 from test_grade import NOTEBOOK, in_process, run  # noqa: F401
 from test_roster import CANVAS, MOODLE, OWN, folder, roster  # noqa: F401
+from test_roster import in_process as ready  # noqa: F401
 
+from teaching import grade as grading
 from teaching.roster import read_roster
 from teaching.submissions import NOTHING, read_folder
 
@@ -78,3 +80,46 @@ def test_a_long_name_in_long_characters_can_be_written(tmp_path):
     shutil.copy(NOTEBOOK, tmp_path / "in" / f"{80 * '字'}.ipynb")
     (record,) = run(read_folder(tmp_path / "in"), tmp_path / "out")
     assert record["points"] and list((tmp_path / "out" / "feedback").glob("字*.html"))
+
+
+# The command line.
+
+
+def words(at, out, *more):
+    return [str(at), str(out), "--exercise", NOTEBOOK.stem, "--workers=1", *more]
+
+
+def test_folders_that_are_not_named_are_not_this_one(ready, folder, tmp_path, capsys):  # noqa: F811
+    """`make grade` alone would take the repository for a class, and write marks into it."""
+    at = folder("ann.ipynb")
+    for given, said in (
+        (("", str(tmp_path / "out")), "name two folders"),
+        ((str(at), ""), "name two folders"),
+        ((str(at), str(at / "marks")), "lies in SUBMISSIONS"),
+        ((str(at), str(at)), "lies in SUBMISSIONS"),
+    ):
+        assert grading.main([*given, "--exercise", NOTEBOOK.stem]) == 1
+        assert said in capsys.readouterr().err
+    assert [path.name for path in at.iterdir()] == ["ann.ipynb"]
+
+
+def test_a_missing_exercise_is_asked_for_as_make_calls_it(ready, tmp_path, capsys):  # noqa: F811
+    assert grading.main([str(tmp_path / "in"), str(tmp_path / "out")]) == 1
+    assert "is missing; EXERCISE=" in capsys.readouterr().err
+
+
+def test_what_a_deadline_and_canvas_leave_out_is_said(
+    ready,  # noqa: F811
+    roster,  # noqa: F811
+    folder,  # noqa: F811
+    tmp_path,
+    capsys,
+):
+    at = folder("ann.ipynb", "bob+04+2026-10-05 21:14:03 UTC+x/a.ipynb")
+    people = roster("id,name,canvas_id\nann,Ann,7\nbob,Bob,\ncyd,Cyd,\n")
+    more = (f"--roster={people}", "--deadline=2026-10-05T20:00+00:00")
+    assert grading.main(words(at, tmp_path / "out", *more)) == 0
+    said = capsys.readouterr().out
+    assert "1 of them carry no time" in said
+    assert "not in it, without canvas_id: bob, cyd" in said
+    assert "4 of 4 points, 7 of 7 cases passed" in (tmp_path / "out/feedback/ann.md").read_text()
