@@ -133,7 +133,8 @@ def _kind(path, header):
             return kind
     raise ValueError(
         f"{path} has the columns {', '.join(header)}; a roster has id and name, or is Canvas's "
-        f"gradebook export ({', '.join(CANVAS)}) or Moodle's worksheet ({', '.join(MOODLE)})"
+        f"gradebook export ({', '.join(CANVAS)}) or Moodle's worksheet ({', '.join(MOODLE)}), in "
+        "English: set the platform to English for the download, or rename the columns"
     )
 
 

@@ -153,6 +153,12 @@ ATTACKS = {
         attempt("import ctypes\nassert ctypes.CDLL(None).shmget(7, 4096, 0o1666) >= 0"),
         NOTHING,
     ),
+    "priority of PID 1": (attempt("import os\nos.setpriority(os.PRIO_PROCESS, 1, 19)"), NOTHING),
+    "scheduler of PID 1": (
+        attempt("import os\nos.sched_setscheduler(1, os.SCHED_IDLE, os.sched_param(0))"),
+        NOTHING,
+    ),
+    "processors of PID 1": (attempt("import os\nos.sched_setaffinity(1, {0})"), NOTHING),
     "raises its input": (in_call("raise ValueError(f'LEAK {qkv.flatten()[:3]}')"), NOTHING),
     "prints a score": (
         [WRONG, "import sys\nprint('{\"score\": 100}')\nsys.__stdout__.write('100')"],

@@ -1,9 +1,9 @@
 """The system calls that a learner's code may not make, as a BPF program for bubblewrap.
 
 Namespaces already hide files, processes and networks. What is left to forbid are ways around
-them: new user namespaces (with mounts of any size), other processes' memory, limits set on other
-processes, and stores in the kernel that outlive a process and could carry notes to the next
-learner.
+them: new user namespaces (with mounts of any size), other processes' memory, limits and priorities
+set on other processes, and stores in the kernel that outlive a process and could carry notes to the
+next learner.
 """
 
 import errno
@@ -40,6 +40,13 @@ DENIED = {
     "perf_event_open": (298, 241),
     "userfaultfd": (323, 282),
     "io_uring_setup": (425, 425),
+    # The zygote's own, which every later learner's process would inherit.
+    "setpriority": (141, 140),
+    "sched_setparam": (142, 118),
+    "sched_setscheduler": (144, 119),
+    "sched_setaffinity": (203, 122),
+    "sched_setattr": (314, 274),
+    "ioprio_set": (251, 30),
 }
 CLONE, CLONE3, PRLIMIT, SOCKET = (56, 220), (435, 435), (302, 261), (41, 198)
 ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
