@@ -48,7 +48,7 @@ def main(arguments=None):
     for number in range(options.learners):
         text = nbformat.writes(sample(number, f"{options.exercise}.ipynb"))
         write_text(options.folder / f"learner{number:03}.ipynb", text)
-    print(f"{options.learners} submissions in {options.folder}")
+    print(f"{options.learners} submissions in {options.folder}, of EXERCISE={options.exercise}")
 
 
 if __name__ == "__main__":

@@ -82,3 +82,11 @@ def test_container_file_copies_what_is_there():
     # The term's secret is mounted, never built in; the owner alone reads the keys.
     assert ".term" in (ROOT / "teaching" / "Containerfile.dockerignore").read_text().split()
     assert "chmod -R go-rwx /minivit" in text
+
+
+def test_every_grade_command_of_the_pages_names_all_that_it_needs():
+    pages = [path.read_text(encoding="utf-8") for path in PAGES]
+    commands = [each for page in pages for each in re.findall(r"make grade SUBM[^`\n]*", page)]
+    assert len(commands) > 1
+    for command in commands:
+        assert "OUT=" in command and "EXERCISE=" in command, command
