@@ -45,6 +45,14 @@ def test_attack_gains_nothing(box, name):
     assert marked(box, [HONEST], "next")["points"] == FULL
 
 
+def test_an_honest_submission_costs_no_new_sandbox(box):
+    """Nor where the environment lies below /tmp: what is shown there was not left by a learner."""
+    marked(box, [HONEST])
+    before = box.process.pid
+    marked(box, [HONEST])
+    assert box.process.pid == before
+
+
 def test_keys_are_not_on_the_disk(box):
     """Every file that can be seen: none is a key, a judge, a solution or the term's secret."""
     look = (

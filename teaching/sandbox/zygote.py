@@ -32,6 +32,7 @@ from processes import Clock, Processes, memory_of
 MOST_FRAMES = 1_000  # that a learner may send before it has run its cells
 ATTEMPTS = 3  # at running the cells: one that never ends, or ends the process, is left out
 OWN_TMP = ("/tmp", "/dev/shm", "/var/tmp")
+SHOWN = set()  # folders there on the way to what is shown inside; nobody can write into them
 UNREADABLE = "what came back can't be read"
 
 
@@ -46,6 +47,7 @@ def main():
         lower_rights(user)
     ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE
     processes = Processes(user if in_container else None)
+    SHOWN.update(each.path for each in _in_writable() if not os.access(each.path, os.W_OK))
     warm_up()
     grader = Pipe(os.dup(0), os.dup(1), 2 * calls.MOST_BYTES)
     grader.send(b"!")
@@ -231,9 +233,13 @@ class Learner:
 
     def _left(self):
         """What lies in the writable folders. Not a container's own files."""
-        found = [each for at in OWN_TMP if os.path.isdir(at) for each in os.scandir(at)]
+        found = [each for each in _in_writable() if each.path not in SHOWN]
         theirs = self.processes.user
         return [each for each in found if theirs in (None, each.stat(follow_symlinks=False).st_uid)]
+
+
+def _in_writable():
+    return [each for at in OWN_TMP if os.path.isdir(at) for each in os.scandir(at)]
 
 
 def why_ended(status):
