@@ -64,9 +64,9 @@ def _epochs(result, size):
 
 
 def _together(result, size):
+    one = result["1"]
     rows = [
         Row(what=f"{n} side by side", median=f"{rate:,.0f} images/s", ratio=f"{rate / one:.2f}×")
-        for one in [result["1"]]
         for n, rate in result.items()
     ]
     title = f"Trainings side by side on one GPU, all together: {size}"

@@ -90,9 +90,7 @@ def table(records):
         f"| arm | {' | '.join(f'× {factor:g}' for factor in factors)} |",
         "|---" * (len(factors) + 1) + "|",
     ]
-    for arm, by in found.items():
-        cells = [f"{100 * by[factor]:.1f}" if factor in by else "–" for factor in factors]
-        lines.append(f"| {arm} | {' | '.join(cells)} |")
+    lines += [f"| {arm} | {rates.percents(by, factors)} |" for arm, by in found.items()]
     return "\n".join(lines)
 
 

@@ -88,9 +88,13 @@ def table(records):
     for base, arms in accuracies(records).items():
         for arm, by_rate in arms.items():
             best = max(sorted(by_rate), key=by_rate.get)
-            cells = [f"{100 * by_rate[r]:.1f}" if r in by_rate else "–" for r in rates]
-            lines.append(f"| {base} | {arm} | {' | '.join(cells)} | {best:g} |")
+            lines.append(f"| {base} | {arm} | {percents(by_rate, rates)} | {best:g} |")
     return "\n".join(lines)
+
+
+def percents(found, columns):
+    """Cells of a Markdown row: the accuracy found for each column in percent, or a dash."""
+    return " | ".join(f"{100 * found[c]:.1f}" if c in found else "–" for c in columns)
 
 
 def _say(arm, epoch):

@@ -1,9 +1,10 @@
 """A whole training step as one launch: recorded once as a CUDA graph, then replayed.
 
-A step of a ViT-Tiny is more than a thousand kernels, most of them shorter than the time in which a
-CPU launches one: a fast GPU waits. A graph holds all of them, with their addresses, and is launched
-as a whole (Gray 2019, "Getting Started with CUDA Graphs", NVIDIA). So whatever changes from step to
-step must change in place: the batch and the learning rate here, weights and moments anyway.
+A step of a ViT-Tiny is a long list of small kernels. Where a CPU needs longer to launch one than
+the GPU to run it, the GPU waits (benchmarks/RESULTS.md has what that costs). A graph holds all of
+them, with their addresses, and is launched as a whole (Gray 2019, "Getting Started with CUDA
+Graphs", NVIDIA). So whatever changes from step to step must change in place: the batch and the
+learning rate here, weights and moments anyway.
 """
 
 import torch

@@ -202,7 +202,7 @@ class _Run:
         self.compiled = device.type == "cuda" if config.compile is None else config.compile
         if self.compiled:
             model.compile(dynamic=False)  # in place: state_dict keeps its names
-        # The scaler decides on the CPU whether to skip a step, ranks meet between kernels.
+        # A scaler has a state of its own and ranks meet between kernels: not tried in a graph.
         alone = ranks.world == 1 and not self.precision.scaled
         self.graphed = self.compiled and device.type == "cuda" and alone
         # Fused is three times as fast on a CPU too, and spares a scaled step on CUDA a host sync.
