@@ -31,7 +31,7 @@ else
 OFFLINE = MINIVIT_SOURCE=synthetic
 endif
 
-.PHONY: help lab test lint format bench claims exercises matrix term grade regrade key gradescope slides student-release wheel colab atlas retarget picture clean
+.PHONY: help lab test lint format bench claims exercises matrix term grade regrade key gradescope slides pages student-release wheel colab atlas retarget picture clean
 .NOTPARALLEL:
 
 help:  ## list the targets (what `make` alone does)
@@ -89,6 +89,9 @@ gradescope: $(VENV)/.test  ## the autograder's zip: make gradescope EXERCISE=04_
 
 slides: $(VENV)/.test  ## three slide decks that need no network: dist/slides/
 	@$(BIN)/python -m teaching.slides
+
+pages: $(VENV)/.lab  ## the lessons as web pages that need no network: dist/pages/
+	@$(BIN)/python -m tools.pages
 
 student-release: $(VENV)/.test  ## a zip for learners: no solutions, no keys
 	@$(BIN)/python -m teaching.student_release

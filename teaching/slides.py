@@ -69,7 +69,13 @@ def text_of(tag):
     if cell.cell_type == "markdown":
         return cell.source
     printed = "".join(out.text for out in cell.outputs if out.output_type == "stream")
-    return re.sub(r"(?m)^you said.*\n|[;,]?[ \t]*you said.*$", "", printed).rstrip()
+    return without_predictions(printed)
+
+
+def without_predictions(printed):
+    """What a cell printed, less what it says of the reader's guesses."""
+    whole_line, rest_of_line = r"^you said.*\n", r"[ \t]*[;,·]?[ \t]*you said[^;\n]*"
+    return re.sub(f"(?m){whole_line}|{rest_of_line}", "", printed).rstrip()
 
 
 def said(tag, pattern):
