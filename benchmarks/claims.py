@@ -258,11 +258,15 @@ def _one_factor(runs):
     alone, left = contrast(louder, [runs("plain")]), contrast(loudest, louder)
     if left is None or verdict(alone) != "holds":
         return []
+    gains = {arm: runs.gain("mimetic", arm, LOUDEST["mimetic"]) for arm in COMPARED[1:]}
+    controls = "".join(
+        f"; − {ARM_NAMES[arm]}: {points(gain)}" for arm, gain in gains.items() if gain
+    )
     factors = ", ".join(f"{arm} × {v.partition('=')[2]}" for arm, v in LOUDEST.items())
     return [
         f"**A simpler change** ({BETTER}): plain with {VARIANTS[LOUDEST['plain']]}, and nothing "
         f"else, − plain: {points(alone)}. Where each has the factor that is best for it on "
-        f"validation images ({factors}), mimetic − plain: {points(left)}. Why: open.",
+        f"validation images ({factors}), mimetic − plain: {points(left)}{controls}. Why: open.",
         "",
     ]
 

@@ -117,6 +117,10 @@ def statements(records):
             contrast([runs("mimetic")], [louder]),
         ),
     ]
+    loudest = LOUDEST["mimetic"]
+    for control, words in (("norm_matched", "norm-matched"), ("rotated", "rotated")):
+        text = f"Mimetic ends higher than {words}: {VARIANTS[loudest]}."
+        made.append(Statement(text, runs.gain("mimetic", control, loudest)))
     made.append(
         Statement("Mimetic gains more with 1 head than with 8.", runs.excess("heads=1", "heads=8"))
     )

@@ -73,6 +73,11 @@ PLAN = (
     Question(name="class token", variants=("pool=cls",)),
     Question(name="patch embedding", variants=("patch_scale=0.25", LOUDEST["plain"])),
     Question(name="number of heads", variants=("heads=1", "heads=4", "heads=8")),
+    Question(
+        name="controls where the patch embedding is best",
+        arms=("norm_matched", "rotated"),
+        variants=(LOUDEST["mimetic"],),
+    ),
     Question(name="data size", variants=DATA_SIZES, seeds=FINAL_SEEDS[:3]),
 )
 
