@@ -404,6 +404,32 @@ def test_arms_of_one_seed_share_all_but_the_attention_weights():
     assert sign["plain"] == sign["norm_matched"] == sign["rotated"] == (0, 0)
 
 
+@pytest.mark.parametrize("switches", [{}, {"qk": False}, {"ov": False}])
+def test_plain_tensors_get_what_a_model_of_one_layer_gets(switches):
+    """Settings, switches and generator reach `mimetic_attention_`, the way in for other models."""
+    model, settings = tiny_vit("minivit", depth=1), minivit.init.Mimetic(**SETTINGS)
+    layer = attention_layers(model)[0]
+    qkv, proj = layer.qkv.detach().clone(), layer.proj.detach().clone()
+    minivit.init.mimetic_attention_(
+        qkv, proj, layer.heads, settings, generator=generator(4), **switches
+    )
+    minivit.init.mimetic_(model, settings, generator=generator(4), **switches)
+    assert torch.equal(qkv, layer.qkv) and torch.equal(proj, layer.proj)
+
+
+@pytest.mark.parametrize("name", ALL_THREE)
+def test_all_weights_grow_with_the_root_of_the_scalars(name):
+    """Products are linear in the four scalars; so a control that ignores them is found out."""
+    layers = []
+    for factor in (1, 4):
+        model = tiny_vit("minivit", depth=1)
+        settings = minivit.init.Mimetic(**{key: factor * v for key, v in SETTINGS.items()})
+        getattr(minivit.init, name)(model, settings, generator=generator())
+        layers += attention_layers(model)
+    close(2 * layers[0].qkv, layers[1].qkv)
+    close(2 * layers[0].proj, layers[1].proj)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), None, "0.7", 1j])
 @pytest.mark.parametrize("name", SETTINGS)
 def test_scalars_that_make_no_sense_are_refused(name, value):
@@ -439,6 +465,9 @@ def test_plain_tensors_of_wrong_shape_are_refused():
     qkv, proj = torch.zeros(96, 32), torch.zeros(32, 32)
     with pytest.raises(ValueError, match="must divide dim 32"):
         minivit.init.mimetic_attention_(qkv, proj, 5)
+    for none in (0, -4):
+        with pytest.raises(ValueError, match=f"heads is {none}; it must divide dim 32"):
+            minivit.init.mimetic_attention_(qkv, proj, none)
     with pytest.raises(ValueError, match=r"qkv \(90, 32\)"):
         minivit.init.mimetic_attention_(qkv[:90], proj, 4)
     with pytest.raises(ValueError, match=r"heads is 2\.0; it must divide dim 32"):
