@@ -6,6 +6,7 @@ One draw per image, from a generator, which torchvision's transforms for batches
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 import torch
@@ -19,7 +20,8 @@ class Augment:
     flip: mirror half of them. crop: pixels of black border from which a window of the old size is
     cut at random (He et al. 2015, arXiv 1512.03385, 4.2). cutout: side in pixels of a square set to
     the mean, its centre anywhere (arXiv 1708.04552). mixup: a of Beta(a, a), by which each image is
-    mixed with another of its batch (arXiv 1710.09412; one draw per image); 0 is off.
+    mixed with another of its batch (arXiv 1710.09412; one draw per image); 0 is off. Raises
+    ValueError for a value out of its range.
     """
 
     flip: bool = True
@@ -28,10 +30,14 @@ class Augment:
     mixup: float = 0.0
 
     def __post_init__(self):
-        for name in ("crop", "cutout", "mixup"):
+        if not isinstance(self.flip, bool):  # 0.5 would be no probability
+            raise ValueError(f"flip is {self.flip!r}; it must be True or False")
+        for name in ("crop", "cutout"):
             value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"{name} is {value}; it must be finite and at least 0")
+            if not isinstance(value, int) or value < 0:
+                raise ValueError(f"{name} is {value!r}; it must be a whole number of pixels from 0")
+        if not isinstance(self.mixup, Real) or not 0 <= self.mixup < math.inf:
+            raise ValueError(f"mixup is {self.mixup!r}; it must be a finite number from 0")
 
 
 def drawn(n, size, augment, generator):

@@ -47,10 +47,10 @@ class TrainConfig:
     compile: bool | None = None
 
     def __post_init__(self):
-        for name in ("learning_rate", "warmup_epochs", "weight_decay", "clip_norm"):
+        numbers = ("learning_rate", "warmup_epochs", "weight_decay", "clip_norm", "label_smoothing")
+        for name in numbers:
             if not isinstance(getattr(self, name), Real):  # YAML reads 1e-3 as text
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be a number")
-        betas_good = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
         accepted = {
             "epochs": (_is_count(self.epochs), "a whole number from 1"),
             "batch_size": (_is_count(self.batch_size), "a whole number from 1"),
@@ -60,7 +60,7 @@ class TrainConfig:
                 f"from 0 to below epochs, {self.epochs}",
             ),
             "weight_decay": (0 <= self.weight_decay < math.inf, "at least 0 and finite"),
-            "betas": (betas_good, "two numbers from 0 to below 1"),
+            "betas": (_are_betas(self.betas), "two numbers from 0 to below 1"),
             "clip_norm": (0 <= self.clip_norm < math.inf, "at least 0 and finite"),
             "label_smoothing": (0 <= self.label_smoothing < 1, "from 0 to below 1"),
             "precision": (self.precision in PRECISIONS, f"one of {PRECISIONS}"),
@@ -280,3 +280,8 @@ def _check_fits(model, image_set):
 
 def _is_count(value):
     return isinstance(value, int) and value >= 1
+
+
+def _are_betas(value):
+    pair = isinstance(value, tuple | list) and len(value) == 2
+    return pair and all(isinstance(beta, Real) and 0 <= beta < 1 for beta in value)

@@ -309,6 +309,17 @@ def test_impossible_augmentations_are_refused(settings):
         Augment(**settings)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("flip", 0.5), ("crop", 0.125), ("cutout", 2.0), ("crop", "4"), ("mixup", "0.2")],
+)
+def test_a_share_for_a_switch_or_for_pixels_is_a_sentence(name, value):
+    augment = Augment()
+    object.__setattr__(augment, name, value)  # past the type checks, which run in tests only
+    with pytest.raises(ValueError, match=f"{name} is {value!r}; it must be"):
+        augment.__post_init__()
+
+
 def test_augmentations_larger_than_the_image_are_refused():
     with pytest.raises(ValueError, match="must fit"):
         one_epoch(image_set(), augment=Augment(crop=9))
