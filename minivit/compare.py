@@ -153,10 +153,14 @@ def run_arm(arm, task, *, device=None, callback=None):
         commit=commit,
         dirty=dirty,
         epochs=[asdict(epoch) for epoch in history.epochs],
-        final_accuracy=None if task.test is None else evaluate(model, task.test).accuracy,
+        final_accuracy=None if task.test is None else _tested(model, task.test, recipe),
     )
     write_record(record, task.folder)
     return record
+
+
+def _tested(model, images, recipe):
+    return evaluate(model, images, precision=recipe.training.precision).accuracy
 
 
 def runs_folder(name):

@@ -125,7 +125,8 @@ def fine_tune(pretrained: ViT, task, *, seed=0, device=None, checkpoint=None, ca
         checkpoint=checkpoint,
         callback=callback,
     )
-    loss, accuracy, _ = evaluate(model, validation, batch_size=_EVAL_BATCH)
+    how = {"batch_size": _EVAL_BATCH, "precision": task.recipe.training.precision}
+    loss, accuracy, _ = evaluate(model, validation, **how)
     last = replace(history.final, validation_loss=loss, validation_accuracy=accuracy)
     return model, replace(history, epochs=(*history.epochs[:-1], last))
 

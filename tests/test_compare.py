@@ -13,6 +13,7 @@ from minivit.data import cifar10
 from minivit.model import ViTConfig
 from minivit.recipes import SMOKE
 from minivit.records import load_records
+from minivit.train import evaluate
 
 RECIPE = replace(
     SMOKE,
@@ -57,6 +58,20 @@ def test_validation_images_are_no_training_images_and_the_test_set_stays_closed(
     record = run_arm(arm(), final)
     assert record.role == "final" and 0 <= record.final_accuracy <= 1
     assert run_arm(arm(), task).final_accuracy is None
+
+
+def test_the_test_set_is_read_in_the_precision_of_the_recipe(data, task, monkeypatch):
+    rough = replace(RECIPE, training=replace(RECIPE.training, precision="bfloat16", epochs=1))
+    final = replace(task, recipe=rough, test=data[1].subset(40, seed=0))  # as only role final has
+    computed = set()
+
+    def spied(model, images, **how):
+        model.head.register_forward_hook(lambda _, __, output: computed.add(output.dtype))
+        return evaluate(model, images, **how)
+
+    monkeypatch.setattr(module, "evaluate", spied)
+    assert run_arm(arm(), final).final_accuracy is not None
+    assert computed == {torch.bfloat16}
 
 
 def test_processes_give_the_same_records_as_one(task, data, tmp_path):

@@ -95,7 +95,8 @@ def test_an_enlarged_image_is_the_whole_image(data):
 
 
 def test_fine_tuning_trains_a_copy_and_looks_once(data, tmp_path):
-    model, task = pretrained(), prepare(TINY, data, tmp_path)
+    rough = replace(TINY, training=replace(TINY.training, precision="bfloat16"))
+    model, task = pretrained(), prepare(rough, data, tmp_path)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     tuned, history = fine_tune(model, task, seed=3, device="cpu", checkpoint=tmp_path / "file")
     assert all(torch.equal(before[name], t) for name, t in model.state_dict().items())
@@ -103,7 +104,7 @@ def test_fine_tuning_trains_a_copy_and_looks_once(data, tmp_path):
     assert set(before) == set(moved), "all of it is trained"
     first, last = history.epochs
     assert first.validation_accuracy is None
-    judged = evaluate(tuned, enlarged(task.validation, 24, LOOK))
+    judged = evaluate(tuned, enlarged(task.validation, 24, LOOK), precision="bfloat16")
     assert (last.validation_accuracy, last.validation_loss) == pytest.approx(
         (judged.accuracy, judged.loss)
     )
