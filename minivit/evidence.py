@@ -7,7 +7,9 @@ from importlib import resources
 from operator import attrgetter
 from typing import NamedTuple
 
+from minivit.init import ATTENTION, BASES
 from minivit.protocol import is_chosen, rates
+from minivit.recipes import SCALES
 from minivit.records import Record, Summary, epochs_to, load_records, summarise
 
 # Copies of benchmarks/records. A folder of its own: `load_records` by default does not see it.
@@ -20,8 +22,12 @@ def final_runs(
     """The final runs of one arm, sorted by seed; an empty list where there are none.
 
     rate: "own", the arm's best learning rate on validation images, or "plain", the plain arm's.
-    records: where to look, by default those that ship with the package.
+    records: where to look, by default those that ship with the package. Raises ValueError for a
+    name of an arm, a scale or a rate that is none.
     """
+    for name, known in ((base, BASES), (attention, ATTENTION), (scale, SCALES)):
+        if name not in known:
+            raise ValueError(f"{name!r} is not one of {', '.join(known)}")
     if rate not in ("own", "plain"):
         raise ValueError(f"rate is {rate!r}; it must be 'own' or 'plain'")
     if not is_chosen(scale, base):
@@ -45,9 +51,10 @@ def contrast(plus, minus=(), *, value=attrgetter("final_accuracy")) -> Summary |
     """Summary over seeds of the sum of value(run) in `plus` less that in `minus`.
 
     plus, minus: lists of arms, each a list of runs; two and two make a difference of differences.
-    Only seeds that every arm has count; None where they are fewer than two.
+    Only seeds that every arm has count; None where they are fewer than two. Raises ValueError for
+    an arm that has a seed twice.
     """
-    arms = [{run.seed: value(run) for run in runs} for runs in (*plus, *minus)]
+    arms = [_by_seed(runs, value) for runs in (*plus, *minus)]
     signs = [1] * len(plus) + [-1] * len(minus)
     seeds = set.intersection(*(set(arm) for arm in arms))
     if len(seeds) < 2:
@@ -88,6 +95,13 @@ def recorded_on(runs):
         )
     )
     return f"{names} · scale {runs[0].scale} · recorded on {machines}, code {commits}"
+
+
+def _by_seed(runs, value):
+    values = {run.seed: value(run) for run in runs}
+    if len(values) < len(runs):
+        raise ValueError(f"an arm holds a seed twice: {sorted(run.seed for run in runs)}")
+    return values
 
 
 def points(summary):

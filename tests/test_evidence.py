@@ -73,6 +73,14 @@ def test_a_difference_of_differences_and_seeds_that_only_some_have():
     assert contrast([one], [runs(0, values=(0.1,))]) is None
 
 
+def test_a_seed_that_an_arm_holds_twice_is_refused():
+    """Records of two recipes in one list: the later would silently take the place of the other."""
+    once, twice = runs(0, 1, values=(0.5, 0.6)), runs(0, 1, values=(0.4, 0.4)) * 2
+    for arms in (([once], [twice]), ([once, twice], [once, once])):
+        with pytest.raises(ValueError, match=r"a seed twice: \[0, 0, 1, 1\]"):
+            contrast(*arms)
+
+
 def test_what_an_interval_carries():
     above, around = summarise([0.02, 0.03, 0.025]), summarise([0.02, -0.03, 0.01])
     below = summarise([-0.02, -0.03, -0.025])
@@ -111,6 +119,10 @@ def test_final_runs_are_those_of_one_arm_at_its_rate(monkeypatch):
     assert "## Base torch_default, every arm at plain's best rate" in findings.page(records, [])
     with pytest.raises(ValueError, match="rate is 'best'"):
         final_runs("torch_default", "mimetic", rate="best", records=records)
+    for name in ({"base": "torch"}, {"attention": "mimetc"}, {"scale": "labtop"}):
+        arm = {"base": "torch_default", "attention": "mimetic", "records": records} | name
+        with pytest.raises(ValueError, match=f"{next(iter(name.values()))!r} is not one of"):
+            final_runs(**arm)
 
 
 def test_epochs_to_an_accuracy(chosen):
