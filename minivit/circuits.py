@@ -146,8 +146,16 @@ def spectrum(
 
 
 def attention_maps(model, images) -> Float[Tensor, "layer batch head query key"]:
-    """softmax(x W_Q W_Kᵀ xᵀ / √head_dim) of every layer, biases included, for these images."""
-    maps, hooks = [], []
+    """softmax(x W_Q W_Kᵀ xᵀ / √head_dim) of every layer, biases included, for these images.
+
+    Raises ValueError as in `attention_layers`, and for nn.MultiheadAttention whose batch is not its
+    first axis, as torch has it unless told otherwise.
+    """
+    maps, hooks, layers = [], [], attention_layers(model)
+    modules = [model.get_submodule(layer.name) for layer in layers]
+    for layer, module in zip(layers, modules, strict=True):
+        if not getattr(module, "batch_first", True):
+            raise ValueError(f"{layer.name!r} takes tokens before the batch; give batch_first=True")
 
     def keep(layer, tokens):
         qkv = F.linear(tokens, layer.qkv, layer.qkv_bias).unflatten(2, (3, layer.heads, -1))
@@ -155,8 +163,7 @@ def attention_maps(model, images) -> Float[Tensor, "layer batch head query key"]
         logits = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
         maps.append(logits.float().softmax(-1).cpu())
 
-    for layer in attention_layers(model):
-        module = model.get_submodule(layer.name)
+    for layer, module in zip(layers, modules, strict=True):
         hook = module.register_forward_pre_hook(lambda _, inputs, own=layer: keep(own, inputs[0]))
         hooks.append(hook)
     try:

@@ -57,6 +57,24 @@ def test_weights_are_copies():
     assert model.blocks[0].attn.qkv.weight.abs().max() > 0
 
 
+def test_folding_the_gain_in_leaves_every_map_of_the_token_before_it():
+    model, g = model_of("minivit"), torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for block in model.blocks:
+            block.norm1.weight.add_(torch.randn(DIM, generator=g))
+    weights, x = AttentionWeights.of(model), torch.randn(5, DIM, generator=g)
+    folded = weights.folded()
+    assert folded.norm_gain is None
+    with pytest.raises(ValueError, match="no LayerNorm's gain"):
+        folded.folded()
+    for n, block in enumerate(model.blocks):
+        read = x * block.norm1.weight.detach()  # what attention reads of the normalised token x
+        for name in ("W_Q", "W_K", "W_V"):
+            before, after = (getattr(each, name)[n] for each in (weights, folded))
+            assert torch.allclose(read @ before, x @ after, atol=1e-4), name
+    assert torch.equal(weights.W_O, folded.W_O)
+
+
 def test_diagonal_stats_of_known_matrices():
     identity = torch.eye(64)
     plus, minus = diagonal_stats(identity), diagonal_stats(-2 * identity)
@@ -139,6 +157,12 @@ def test_attention_maps_are_those_of_torchs_own_attention():
         expected = theirs(inputs[n], inputs[n], inputs[n], average_attn_weights=False)[1]
         assert torch.allclose(maps[n], expected, atol=1e-5)
         assert maps[n].std() > 0.01  # not all alike
+
+
+def test_tokens_before_the_batch_are_refused():
+    """Images would attend to each other, and the maps would look like any others."""
+    with pytest.raises(ValueError, match=r"'0'.*batch_first=True"):
+        attention_maps(nn.Sequential(nn.MultiheadAttention(8, 2)), torch.zeros(2, 3, 8))
 
 
 def test_position_gram_is_largest_at_the_same_place():
