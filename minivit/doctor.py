@@ -120,8 +120,11 @@ def _data(root):
         raise ValueError(f"MINIVIT_SOURCE is {source!r}; it must be one of {SOURCES}")
     if source == "synthetic":
         return "generated images, as MINIVIT_SOURCE says", ""
-    given = root or os.environ.get("MINIVIT_DATA")
+    given = root or (source != "torchvision" and os.environ.get("MINIVIT_DATA"))
     kind, path = look_in(given) if given else (None, None)
+    if source == "folder" and kind != "folder":
+        advice = "set MINIVIT_DATA to an archive or folder of images, or unset MINIVIT_SOURCE"
+        return f"MINIVIT_SOURCE is folder, and MINIVIT_DATA is {given or 'not set'}", advice
     if kind:
         if path.is_file() and not (zipfile.is_zipfile(path) or tarfile.is_tarfile(path)):
             return f"{path} is no archive (tar, tgz, tar.xz, zip), or damaged", "fetch it again"

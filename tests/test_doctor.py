@@ -89,6 +89,19 @@ def test_the_source_in_the_environment_is_looked_at(monkeypatch, tmp_path):
     assert "MINIVIT_SOURCE is 'syntetic'" in found("data").detail
 
 
+def test_another_source_than_auto_does_not_look_where_cifar10_would_not(monkeypatch, tmp_path):
+    monkeypatch.setenv("MINIVIT_SOURCE", "folder")
+    assert not found("data").ok and "MINIVIT_DATA is not set" in found("data").detail
+    monkeypatch.setenv("MINIVIT_DATA", str(tmp_path))
+    (tmp_path / ORIGINAL_FILES[1]).touch()  # no folder of images
+    assert not found("data").ok and str(tmp_path) in found("data").detail
+    (tmp_path / "train").mkdir()
+    (tmp_path / ORIGINAL_FILES[1]).unlink()
+    assert "images; not read yet" in found("data").detail
+    monkeypatch.setenv("MINIVIT_SOURCE", "torchvision")
+    assert "170 MB" in found("data").detail and found("data").ok
+
+
 def test_misspelt_scale_blocks_and_names_the_nearest(monkeypatch):
     monkeypatch.setenv("MINIVIT_SCALE", "lptop")
     assert doctor.report() == 1
