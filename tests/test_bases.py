@@ -92,6 +92,15 @@ def test_an_unknown_parameter_is_named():
         torch_default_(model)
 
 
+@pytest.mark.parametrize("base", BASES)
+def test_a_seed_for_a_generator_is_refused_before_anything_is_written(base):
+    model = tiny_vit("minivit")
+    before = model.head.weight.clone()
+    with pytest.raises(ValueError, match=r"generator is 0; .*manual_seed"):
+        BASES[base](model, generator=0)
+    assert torch.equal(model.head.weight, before)
+
+
 def test_a_model_starts_near_chance():
     """Loss near ln 10: no class is preferred before the first step."""
     images = torch.randn(64, 3, 32, 32, generator=generator())

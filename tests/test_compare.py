@@ -1,7 +1,7 @@
 """A comparison: what its arms share, what it keeps, and what it says when something goes wrong."""
 
 import multiprocessing
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -10,10 +10,12 @@ import minivit.compare as module
 import minivit.protocol as protocol
 from minivit.compare import Arm, compare, curves, prepare, run_arm, table
 from minivit.data import cifar10
-from minivit.model import ViTConfig
+from minivit.init import initialize_
+from minivit.model import ViT, ViTConfig
 from minivit.recipes import SMOKE
 from minivit.records import load_records
-from minivit.train import evaluate
+from minivit.train import evaluate, train
+from minivit.variants import change_start_
 
 RECIPE = replace(
     SMOKE,
@@ -53,6 +55,7 @@ def test_validation_images_are_no_training_images_and_the_test_set_stays_closed(
 
     assert not rows(task.train) & rows(task.validation)
     assert task.test is None
+    assert prepare(RECIPE, data, task.folder, role="tuning").test is None
     final = prepare(RECIPE, data, task.folder, role="final")
     assert final.test is data[1]
     record = run_arm(arm(), final)
@@ -85,10 +88,29 @@ def test_processes_give_the_same_records_as_one(task, data, tmp_path):
     assert heard == [(arms[0], 1), (arms[0], 2), (arms[1], 1), (arms[1], 2)]
 
 
-def test_what_is_finished_is_not_run_again(task, monkeypatch):
-    first = compare([arm()], task, processes=1)
+def test_a_record_holds_what_its_base_attention_variant_and_seed_give(task, data):
+    """Written out: an arm that forgot one of them would still give a record like any other."""
+    recipe = replace(RECIPE, model=replace(RECIPE.model, positions="sincos_learned"))
+    base, variant = "vit_trunc_normal", "positions=shuffled,patch_scale=4,batch_size=10"
+    chosen = Arm(base=base, attention="qk_only", seed=3, variant=variant, learning_rate=3e-3)
+    record = run_arm(chosen, prepare(recipe, data, task.folder))
+    config = replace(recipe.training, batch_size=10, learning_rate=3e-3)
+    model = initialize_(ViT(recipe.model), base, "qk_only", seed=3)
+    change_start_(model, variant, seed=3)
+    history = train(model, task.train, task.validation, config, seed=3)
+    expected = [{**asdict(epoch), "seconds": None} for epoch in history.epochs]
+    assert [{**epoch, "seconds": None} for epoch in record.epochs] == expected
+    assert (record.base, record.attention, record.variant) == (base, "qk_only", variant)
+    assert (record.seed, record.learning_rate, record.role) == (3, 3e-3, "live")
+    assert record.recipe["training"]["batch_size"] == 10
+
+
+@pytest.mark.parametrize(("role", "seed"), [("live", 0), ("tuning", 100)])
+def test_what_is_finished_is_not_run_again(data, tmp_path, monkeypatch, role, seed):
+    task = prepare(RECIPE, data, tmp_path / "runs", role=role)
+    first = compare([arm(seed=seed)], task, processes=1)
     monkeypatch.setattr(module, "run_arm", lambda *_, **__: pytest.fail("ran again"))
-    assert compare([arm()], task, processes=1) == load_records(task.folder)
+    assert compare([arm(seed=seed)], task, processes=1) == load_records(task.folder)
     assert untimed(first[0]) == untimed(load_records(task.folder)[0])
 
 

@@ -118,6 +118,7 @@ def test_a_split_is_disjoint_complete_and_balanced():
     assert train.labels.bincount().tolist() == [16, 16, 16]
     assert rows(train) | rows(validation) == rows(whole)
     assert not rows(train) & rows(validation)
+    assert rows(whole.split(12, seed=0)[1]) == rows(validation) != rows(whole.split(12, seed=1)[1])
 
 
 @pytest.mark.parametrize("n", [0, -1, 61, 6.0, "6", None])
@@ -179,6 +180,19 @@ def test_order_depends_on_seed_and_epoch():
     assert torch.equal(first(0, 1), first(0, 1))
     assert not torch.equal(first(0, 1), first(0, 2))
     assert not torch.equal(first(0, 1), first(1, 1))
+
+
+def test_augmentation_depends_on_seed_and_epoch():
+    """Of one image many times over: the order can't hide what is done to it."""
+    one = changed(images=image_set().images[:1].repeat(60, 1, 1, 1))
+
+    def seen(seed, epoch):
+        augment = Augment(crop=3, mixup=0.5)
+        return torch.cat([x for x, _ in one_epoch(one, seed=seed, epoch=epoch, augment=augment)])
+
+    assert torch.equal(seen(0, 1), seen(0, 1))
+    for other in (seen(0, 2), seen(1, 1)):
+        assert (seen(0, 1) != other).flatten(1).any(1).sum() > 30  # of 60
 
 
 def reference(image, numbers, border):
@@ -321,8 +335,9 @@ def test_a_share_for_a_switch_or_for_pixels_is_a_sentence(name, value):
 
 
 def test_augmentations_larger_than_the_image_are_refused():
-    with pytest.raises(ValueError, match="must fit"):
-        one_epoch(image_set(), augment=Augment(crop=9))
+    for large in ({"crop": 9}, {"cutout": 9}):
+        with pytest.raises(ValueError, match="must fit"):
+            one_epoch(image_set(), augment=Augment(**large))
 
 
 @pytest.mark.gpu

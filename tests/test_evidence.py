@@ -83,13 +83,15 @@ def test_a_seed_that_an_arm_holds_twice_is_refused():
 
 def test_what_an_interval_carries():
     above, around = summarise([0.02, 0.03, 0.025]), summarise([0.02, -0.03, 0.01])
-    below = summarise([-0.02, -0.03, -0.025])
+    below, wide = summarise([-0.02, -0.03, -0.025]), summarise([0.03, -0.01, 0.02])
     assert [verdict(s) for s in (above, around, below, None)] == [
         "holds",
         "not known",
         "does not hold",
         "not known",
     ]
+    assert wide.mean > 0 > wide.low, "a mean above 0 alone carries nothing"
+    assert verdict(wide) == verdict(summarise([-0.03, 0.01, -0.02])) == "not known"
     assert points(below).startswith("−2.5 [−3.7, −1.3], n = 3")
 
 

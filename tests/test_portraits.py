@@ -93,6 +93,8 @@ def test_what_was_kept_is_of_the_same_network(made):
     assert torch.allclose(same["qk"], torch.ones(3, 2), atol=1e-5)
     expected = cosine(qk(a.folded()), qk(b.folded()))
     assert torch.allclose(portrait(record, a, b).kept["qk"], expected)
+    expected = cosine(ov(a.folded()).sum(1), ov(b.folded()).sum(1))
+    assert torch.allclose(portrait(record, a, b).kept["ov"], expected)
     smaller = AttentionWeights.of(ViT(ViTConfig(dim=12, depth=3, heads=2)))
     with pytest.raises(ValueError, match="one run"):
         portrait(record, a, smaller)

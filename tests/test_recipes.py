@@ -64,7 +64,7 @@ def test_name_then_environment_then_device_decides(monkeypatch):
     monkeypatch.setenv("MINIVIT_SCALE", "")
     assert pick_scale(device="cpu") is LAPTOP
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert pick_scale() is COLAB
+    assert pick_scale() is COLAB and pick_scale(device="cpu") is LAPTOP
 
 
 def test_a_misspelt_scale_is_named_with_the_nearest(monkeypatch):

@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+import time
 
 import pytest
 import torch
@@ -114,6 +115,16 @@ def test_what_is_no_file_is_not_replaced(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["pipe"]
 
 
+def test_whoever_reads_the_old_file_reads_it_to_its_end(tmp_path):
+    """The new one takes its name; written over the old one, a reader would see half of each."""
+    path = tmp_path / "note.txt"
+    write_text(path, "old")
+    with open(path, encoding="utf-8") as reader:
+        write_text(path, "new")
+        assert reader.read() == "old"
+    assert path.read_text() == "new"
+
+
 def test_an_error_while_writing_leaves_the_old_file(tmp_path):
     path = tmp_path / "note.txt"
     write_text(path, "old")
@@ -131,6 +142,8 @@ def test_what_a_killed_process_left_goes_after_an_hour(tmp_path):
         left.touch()
     for left in (old, foreign):
         os.utime(left, (0, 0))
+    half_an_hour_ago = time.time() - 1800  # a slow writer may still be at it
+    os.utime(young, (half_an_hour_ago, half_an_hour_ago))
     write_text(path, "new")
     assert sorted(tmp_path.iterdir()) == sorted([path, young, foreign])
 

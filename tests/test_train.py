@@ -341,6 +341,29 @@ def test_the_float16_path_of_a_t4_keeps_the_losses_of_float32(tmp_path, monkeypa
     assert read_tensors(file)[1]["scaler"]["scale"] > 1
 
 
+def test_float16_clips_gradients_of_their_true_size_and_goes_on_with_its_scale(
+    tmp_path, monkeypatch
+):
+    half = Precision(torch.float16, True, "as on a T4")
+    monkeypatch.setattr(train_module, "pick_precision", lambda *_: half)
+    growing = partial(torch.amp.GradScaler, init_scale=0.25, growth_interval=1)
+    monkeypatch.setattr(torch.amp, "GradScaler", growing)
+    sizes, clip = [], torch.nn.utils.clip_grad_norm_
+
+    def spied(*args):
+        sizes.append(clip(*args).item())
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", spied)
+    sets, file = (a_set(32), None), tmp_path / "run.safetensors"
+    expected = timeless(train(a_model(), *sets, CONFIG, device="cpu"))
+    assert min(sizes) > 0.01 and max(sizes) < 100, "the scale would show in them"
+    scale = 0.25 * 2 ** len(sizes)
+    interrupted(2, sets=sets, checkpoint=file, device="cpu")
+    found = train(a_model(), *sets, CONFIG, checkpoint=file, device="cpu")
+    assert timeless(found) == expected
+    assert read_tensors(file)[1]["scaler"]["scale"] == scale
+
+
 def test_a_step_whose_float16_gradients_overflow_is_left_out(monkeypatch):
     half = Precision(torch.float16, True, "as on a T4")
     monkeypatch.setattr(train_module, "pick_precision", lambda *_: half)
@@ -400,6 +423,19 @@ def test_a_loss_that_is_not_finite_stops_with_the_learning_rate(tmp_path):
         train(model, a_set(), None, CONFIG, checkpoint=file, callback=poison)
     assert len(read_tensors(file)[1]["epochs"]) == 2
     assert not model.training
+
+
+def test_a_validation_loss_that_is_not_finite_stops_too():
+    model = a_model()
+
+    def poison(own, _, logits):
+        return logits if own.training else logits * math.nan
+
+    model.register_forward_hook(poison)
+    with pytest.raises(
+        RuntimeError, match=r"validation: nan\) in epoch 1; lower the learning rate"
+    ):
+        train(model, a_set(), a_set(32, seed=1), CONFIG)
 
 
 # Evaluation
@@ -537,6 +573,8 @@ def test_another_run_is_refused_by_the_name_of_what_differs(tmp_path):
         ({"train": a_set(seed=9)}, "training images is "),
         ({"eval": a_set(32, seed=9)}, "validation images is "),
         ({"eval": None}, "validation images is "),
+        ({"train": a_set().subset(48, seed=0)}, "training images is "),  # of the same data
+        ({"eval": a_set(32, seed=1).subset(16, seed=0)}, "validation images is "),
         ({"model": a_model(seed=1)}, "starts from other weights"),
         ({"model": frozen}, "trained parameters is "),
     ]:
@@ -552,6 +590,15 @@ def test_another_run_is_refused_by_the_name_of_what_differs(tmp_path):
             )
         assert words in str(caught.value)
     assert file.read_bytes() == before
+
+
+def test_a_checkpoint_of_another_device_is_another_run(tmp_path):
+    file = tmp_path / "run.safetensors"
+    interrupted(1, sets=(a_set(), None), checkpoint=file)
+    tensors, metadata = read_tensors(file)
+    write_tensors(file, tensors, metadata | {"run": metadata["run"] | {"device": "cuda"}})
+    with pytest.raises(ValueError, match="device is 'cuda' there and 'cpu' here"):
+        train(a_model(), a_set(), None, CONFIG, checkpoint=file, device="cpu")
 
 
 def test_a_start_that_differs_by_rounding_is_the_same_run(tmp_path):
