@@ -52,7 +52,7 @@ def contrast(plus, minus=(), *, value=attrgetter("final_accuracy")) -> Summary |
 
     plus, minus: lists of arms, each a list of runs; two and two make a difference of differences.
     Only seeds that every arm has count; None where they are fewer than two. Raises ValueError for
-    an arm that has a seed twice.
+    an arm in which a seed has two values.
     """
     arms = [_by_seed(runs, value) for runs in (*plus, *minus)]
     signs = [1] * len(plus) + [-1] * len(minus)
@@ -98,9 +98,10 @@ def recorded_on(runs):
 
 
 def _by_seed(runs, value):
-    values = {run.seed: value(run) for run in runs}
-    if len(values) < len(runs):
-        raise ValueError(f"an arm holds a seed twice: {sorted(run.seed for run in runs)}")
+    values = {}
+    for run in runs:  # twice the same is one run in two sweeps
+        if values.setdefault(run.seed, value(run)) != value(run):
+            raise ValueError(f"seed {run.seed} has two values: an arm holds runs of another arm")
     return values
 
 

@@ -356,7 +356,7 @@ def test_float16_clips_gradients_of_their_true_size_and_goes_on_with_its_scale(
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", spied)
     sets, file = (a_set(32), None), tmp_path / "run.safetensors"
     expected = timeless(train(a_model(), *sets, CONFIG, device="cpu"))
-    assert min(sizes) > 0.01 and max(sizes) < 100, "the scale would show in them"
+    assert max(sizes) < 8 * min(sizes), "the scale, which grows to 64, would show in them"
     scale = 0.25 * 2 ** len(sizes)
     interrupted(2, sets=sets, checkpoint=file, device="cpu")
     found = train(a_model(), *sets, CONFIG, checkpoint=file, device="cpu")
