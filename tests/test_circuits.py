@@ -1,6 +1,7 @@
 """Reading attention: products are the maps that modules compute; unknown attention is refused."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -196,10 +197,13 @@ class Gated(nn.Module):
 SelfAttention = type("SelfAttention", (Separate,), {})
 
 
-def timm_attention(**options):
+without_gain = partial(nn.LayerNorm, elementwise_affine=False)
+
+
+def timm_attention(norm=nn.LayerNorm, **options):
     from timm.layers.attention import Attention
 
-    return Attention(48, num_heads=3, qkv_bias=True, norm_layer=nn.LayerNorm, **options)
+    return Attention(48, num_heads=3, qkv_bias=True, norm_layer=norm, **options)
 
 
 def of_channels():
@@ -232,6 +236,7 @@ def windowed():
         (lambda: timm_attention(gated=True), "has parameters besides qkv and proj"),
         (lambda: timm_attention(attn_head_dim=32), "maps 48 numbers to 288"),
         (lambda: timm_attention(dim_out=24), "and back to 24"),
+        (lambda: timm_attention(qk_norm=True, norm=without_gain), "normalises inside .q_norm, k_n"),
         (rotary, "rotary"),
         (windowed, "has parameters besides qkv and proj"),
         (lambda: nn.MultiheadAttention(48, 3, kdim=32), "of another width than its queries"),

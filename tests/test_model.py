@@ -163,6 +163,17 @@ def test_sincos_inner_products_depend_on_distance_alone_and_fall_with_it():
     assert math.isclose(gram[2, 3, 2, 3], 32, rel_tol=1e-6)
 
 
+def test_the_sincos_table_written_out_and_the_row_of_the_class_token():
+    """Any order of its columns has the inner products above; records need this one."""
+    for patch, row in enumerate(sincos_positions(3, 16)):
+        waves = [10000 ** (-i / 4) for i in range(4)]
+        x, y = ([place * wave for wave in waves] for place in (patch % 3, patch // 3))
+        parts = [f(angle) for angles in (x, y) for f in (math.sin, math.cos) for angle in angles]
+        assert torch.allclose(row, torch.tensor(parts), atol=1e-6)
+    table = ViT(dataclasses.replace(SMALL, pool="cls", positions="sincos")).pos_embed[0]
+    assert not table[0].any() and torch.equal(table[1:], sincos_positions(4, 32))
+
+
 def test_sincos_positions_are_fixed_or_trained_as_asked():
     fixed, trained = model_of(positions="sincos"), model_of(positions="sincos_learned")
     assert "pos_embed" not in dict(fixed.named_parameters())
