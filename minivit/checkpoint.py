@@ -52,8 +52,10 @@ class Checkpoint:
     def open(self):
         """Writes epoch 0 where no file holds an epoch; returns the EpochRecords so far.
 
-        Raises ValueError where the file is damaged or of another run.
+        Raises ValueError where the file is damaged or of another run, or the path a folder's.
         """
+        if self.path.is_dir():
+            raise ValueError(f"the checkpoint {self.path} is a folder; name a file in it")
         there = self.path.exists()
         self.run.ranks.wait()  # all have looked before one may write
         if there:

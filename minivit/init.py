@@ -84,8 +84,10 @@ def mimetic_factors(dim, heads, settings=Mimetic(), qk=True, ov=True, generator=
     """Factors of one layer, for x @ W: W_Q, W_K (head, dim, head_dim) and W_V, W_O (dim, dim).
 
     A pair that is switched off is None. The rank of a head's product is head_dim, so W_Q W_Kᵀ is
-    the best approximation of that rank: of the diagonal beta_qk only a part is left.
+    the best approximation of that rank: of the diagonal beta_qk only a part is left. Raises
+    ValueError for a number of heads that does not divide dim.
     """
+    _check_heads(heads, dim)
     if not isinstance(settings, Mimetic):
         raise ValueError(f"settings is {settings!r}; it must be Mimetic(alpha_qk=0.7, …)")
     noise = normal(heads + 1, dim, dim, generator=generator) / math.sqrt(dim)
@@ -242,5 +244,9 @@ def _check_layer(qkv, proj, heads, name=""):
         raise ValueError(f"{name}weights on the meta device hold no numbers; use model.to_empty")
     if not (qkv.is_floating_point() and proj.is_floating_point()):
         raise ValueError(f"{name}weights are {qkv.dtype} and {proj.dtype}, not floating point")
+    _check_heads(heads, dim, name)
+
+
+def _check_heads(heads, dim, name=""):
     if not isinstance(heads, int) or heads < 1 or dim % heads:
         raise ValueError(f"{name}heads is {heads!r}; it must divide dim {dim}")

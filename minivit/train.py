@@ -108,8 +108,9 @@ def train(
     Raises ValueError for sets that do not fit the model, a batch that the ranks do not divide, and
     a checkpoint that is damaged or of another run, RuntimeError for a loss that is not finite.
     """
-    for image_set in (train_set, eval_set):
-        _check_fits(model, image_set)
+    _check_fits(model, train_set)
+    if eval_set is not None:
+        _check_fits(model, eval_set)
     device = pick_device(local_device() if device is None else device)
     ranks = join(device)
     ranks.share(config.batch_size)
@@ -139,7 +140,8 @@ def train(
 def evaluate(model, image_set, *, batch_size=EVAL_BATCH, device=None, precision="auto"):
     """Returns the Evaluation of `model` on every image, by default where the model lies.
 
-    precision: as in TrainConfig. The model's train or eval mode is restored.
+    device: where the model goes, and stays. precision: as in TrainConfig. The model's train or eval
+    mode is restored.
     """
     _check_fits(model, image_set)
     device = next(model.parameters()).device if device is None else pick_device(device)
@@ -268,8 +270,9 @@ def _check_fits(model, image_set):
     config = getattr(model, "config", None)
     if config is None:
         raise ValueError(f"{type(model).__name__} has no config; minivit trains its own ViT")
-    if image_set is None:
-        return
+    if not hasattr(image_set, "image_shape"):
+        kind = type(image_set).__name__
+        raise ValueError(f"an ImageSet or a FolderSet is expected, not {kind}; cifar10() gives two")
     shape, classes = image_set.image_shape, len(image_set.classes)
     if shape != (config.channels, config.image_size, config.image_size):
         taken = f"{config.channels} × {config.image_size} × {config.image_size}"

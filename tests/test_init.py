@@ -468,6 +468,8 @@ def test_plain_tensors_of_wrong_shape_are_refused():
     for none in (0, -4):
         with pytest.raises(ValueError, match=f"heads is {none}; it must divide dim 32"):
             minivit.init.mimetic_attention_(qkv, proj, none)
+    with pytest.raises(ValueError, match="heads is 5; it must divide dim 32"):
+        minivit.init.mimetic_factors(32, 5)
     with pytest.raises(ValueError, match=r"qkv \(90, 32\)"):
         minivit.init.mimetic_attention_(qkv[:90], proj, 4)
     with pytest.raises(ValueError, match=r"heads is 2\.0; it must divide dim 32"):

@@ -407,6 +407,18 @@ def test_a_model_of_another_library_is_a_sentence():
         evaluate(torch.nn.Linear(2, 2), a_set())
 
 
+@pytest.mark.parametrize("sets", [(None, None), ((a_set(), a_set()), None), (a_set(), [])])
+def test_what_is_no_set_of_images_is_a_sentence(sets):
+    with pytest.raises(ValueError, match="an ImageSet or a FolderSet is expected, not "):
+        train(a_model(), *sets, CONFIG)
+
+
+def test_a_folder_for_a_checkpoint_is_not_to_be_deleted(tmp_path):
+    with pytest.raises(ValueError, match="is a folder; name a file in it") as caught:
+        train(a_model(), a_set(), None, CONFIG, checkpoint=tmp_path)
+    assert "delete" not in str(caught.value)
+
+
 def test_a_loss_that_is_not_finite_stops_with_the_learning_rate(tmp_path):
     model, file = a_model(), tmp_path / "run.safetensors"
     history = []
