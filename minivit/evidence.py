@@ -45,8 +45,12 @@ def contrast(plus, minus=(), *, value=attrgetter("final_accuracy")) -> Summary |
     """Summary over seeds of the sum of value(run) in `plus` less that in `minus`.
 
     plus, minus: lists of arms, each a list of runs; two and two make a difference of differences.
-    Only seeds that every arm has count; None where they are fewer than two.
+    Only seeds that every arm has count; None where they are fewer than two. Raises ValueError where
+    a seed occurs twice in an arm, and where runs of one seed were not made of the same images.
     """
+    for runs in (*plus, *minus):
+        _check_seeds(runs)
+    _check_images([run for runs in (*plus, *minus) for run in runs])
     arms = [{run.seed: value(run) for run in runs} for runs in (*plus, *minus)]
     signs = [1] * len(plus) + [-1] * len(minus)
     seeds = set.intersection(*(set(arm) for arm in arms))
@@ -55,6 +59,28 @@ def contrast(plus, minus=(), *, value=attrgetter("final_accuracy")) -> Summary |
     return summarise(
         [sum(s * arm[seed] for s, arm in zip(signs, arms, strict=True)) for seed in sorted(seeds)]
     )
+
+
+def _check_seeds(runs):
+    seeds = [run.seed for run in runs]
+    if len({*seeds}) < len(seeds):
+        raise ValueError(f"{runs[0].filename}: a seed occurs twice in this arm: {sorted(seeds)}")
+
+
+def _check_images(runs):
+    """Of one seed all runs share the validation images; those on equally many, the training ones.
+
+    Compared as decoded, for the archive may be packed in another way.
+    """
+    found = {}
+    for run in runs:
+        parts = {"validation": None, "train": run.recipe.get("subset")}
+        for part, size in parts.items():
+            first = found.setdefault((run.seed, part, size), run)
+            if first.data.get(part) != run.data.get(part):
+                raise ValueError(
+                    f"{first.filename} and {run.filename} are no pair: other {part} images"
+                )
 
 
 class TimeTo(NamedTuple):

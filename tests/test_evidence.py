@@ -73,6 +73,27 @@ def test_a_difference_of_differences_and_seeds_that_only_some_have():
     assert contrast([one], [runs(0, values=(0.1,))]) is None
 
 
+def test_runs_on_other_images_and_a_seed_that_occurs_twice_make_no_pair():
+    def on(**images):
+        return [
+            replace(r, data=r.data | {"train": "a", "validation": "b"} | images)
+            for r in runs(0, 1, values=(0.5, 0.6))
+        ]
+
+    one = on()
+    assert contrast([one], [on(digest="of the same files, packed anew")]).mean == 0
+    for part in ("train", "validation"):
+        with pytest.raises(ValueError, match=f"are no pair: other {part} images"):
+            contrast([one], [on(**{part: "c"})])
+    with pytest.raises(ValueError, match="a seed occurs twice"):
+        contrast([one], [[*one, one[0]]])
+    # Data sizes are compared too: other training images, for there are fewer of them.
+    fewer = [replace(r, recipe=r.recipe | {"subset": 2250}) for r in on(train="c")]
+    assert contrast([one], [fewer]).n == 2
+    with pytest.raises(ValueError, match="other validation images"):
+        contrast([one], [[replace(r, data=r.data | {"validation": "c"}) for r in fewer]])
+
+
 def test_what_an_interval_carries():
     above, around = summarise([0.02, 0.03, 0.025]), summarise([0.02, -0.03, 0.01])
     below = summarise([-0.02, -0.03, -0.025])
