@@ -8,24 +8,28 @@ from pathlib import Path
 
 import pytest
 from evidence_records import made_up, tuning
-from scipy.stats import ttest_rel
+from scipy.stats import t, ttest_1samp, ttest_rel
 
 from benchmarks import claims, findings, patch_scale, rates, ship, study
-from benchmarks.claims import Claim, outcome
+from benchmarks.claims import outcome
+from benchmarks.claims_of_others import Claim
+from benchmarks.statements import Runs
 from minivit import protocol
 from minivit.compare import DEFAULT_ARMS, Arm
 from minivit.evidence import (
     contrast,
     final_runs,
+    p_value,
     plain_threshold,
     points,
     time_to,
     tuning_runs,
     verdict,
+    withstand,
 )
 from minivit.init import BASES
 from minivit.recipes import SCALES, recipe_digest
-from minivit.records import load_records, summarise
+from minivit.records import Summary, load_records, summarise
 from minivit.variants import vary
 
 ROOT = Path(__file__).parents[1]
@@ -106,6 +110,28 @@ def test_what_an_interval_carries():
     assert points(below).startswith("−2.5 [−3.7, −1.3], n = 3")
 
 
+def test_an_interval_that_ends_next_to_zero_shows_on_which_side():
+    ends_below = Summary(-0.0092, 0.0071, 5, -0.0180, -0.0003)
+    assert points(ends_below) == "−0.92 [−1.80, −0.03], n = 5"
+    assert points(ends_below._replace(high=0.0003)) == "−0.92 [−1.80, +0.03], n = 5"
+    assert points(ends_below._replace(high=-0.0006)) == "−0.9 [−1.8, −0.1], n = 5"
+
+
+def test_what_withstands_that_all_are_asked_at_once():
+    def of(p, n=5):
+        """A Summary whose t test gives this p."""
+        return Summary(t.isf(p / 2, n - 1) / math.sqrt(n), 1.0, n, 0.0, 0.0)
+
+    values = [0.5, 0.6, 0.8, 0.4]
+    assert p_value(summarise(values)) == pytest.approx(ttest_1samp(values, 0).pvalue)
+    assert p_value(of(0.03)._replace(mean=-of(0.03).mean)) == pytest.approx(0.03)
+    # Bonferroni would keep the first alone: 0.05 / 4. Holm asks the others at 0.05 / 3, 0.05 / 2.
+    assert withstand([of(p) for p in (0.5, 0.015, 0.01, 0.02)]) == [False, True, True, True]
+    # 0.02 fails at 0.05 / 3, and with it all that come after, 0.04 at 0.05 / 1 too.
+    assert withstand([of(p) for p in (0.01, 0.02, 0.03, 0.04)]) == [True, False, False, False]
+    assert withstand([]) == [] and withstand([of(0.04, n=3)]) == [True]
+
+
 def test_a_verdict_on_a_claim_follows_from_the_interval():
     gain = summarise([0.02, 0.03, 0.025])  # 2.5 [1.3, 3.7] points
     assert outcome(gain, 3.0) == "reproduced" and outcome(gain, 1.0) == "reproduced"
@@ -162,6 +188,34 @@ def test_what_is_missing_is_named_and_makes_no_statement(chosen):
     empty = findings.page([], [])
     assert "no data yet" in empty and "0 statements" in empty
     assert claims.readme_results([]) == ""
+
+
+def test_nothing_is_said_before_the_last_planned_seed(chosen):
+    def last(run):
+        return (run.attention, run.variant, run.seed) == ("mimetic", "heads=1", 4)
+
+    whole, few = (findings.page(rs, []) for rs in (STUDY, [r for r in STUDY if not last(r)]))
+    said, left = (page.partition("**Holds**")[2].partition("## ")[0] for page in (whole, few))
+    gone = [line for line in said.splitlines() if line not in left]
+    assert [line.partition(". ")[0].partition("- Mimetic ")[2] for line in gone] == [
+        "ends higher than plain: 1 head",
+        "gains more with 1 head than with 8",
+    ]
+    (row,) = re.findall(r"\| 1 head \|.*", few)
+    assert re.search(r"\| 5 and 4 \|.*\| not finished \| not finished \|$", row)
+    claim = next(c for c in claims.CLAIMS if c.text.startswith("Many heads"))
+    assert claim.ours(Runs(STUDY)) is not None
+    assert claim.ours(Runs([r for r in STUDY if not last(r)])) is None
+
+
+def test_the_parts_of_a_sum_stand_beside_it(chosen):
+    worse = [  # mean pooling brings plain down, by less than what the positions bring
+        replace(r, final_accuracy=r.final_accuracy + d)
+        for r in STUDY
+        for d in [{"pool=cls": 0.01, "positions=learned": -0.04}.get(r.variant, 0)]
+    ]
+    row = next(line for line in claims.claims_page(worse).splitlines() if "Mean pooling" in line)
+    assert re.search(r"at the start, \+[34]\.\d .*class token, −[01]\.\d .*\| \+[23]\.\d \[", row)
 
 
 def test_a_claim_names_the_records_behind_it(chosen):
