@@ -25,6 +25,7 @@ VARIANTS = {
 # What a statement says where its runs had been seen before it was written: PROTOCOL.md.
 SEEN = "(Asked after these runs were seen.)"
 DURING = "(Asked while these runs were made.)"
+HALF = "(Asked after mimetic's runs were seen.)"
 
 
 class Statement(NamedTuple):
@@ -152,7 +153,7 @@ def statements(records):
     ]
     loudest = LOUDEST["mimetic"]
     for control, words in (("norm_matched", "norm-matched"), ("rotated", "rotated")):
-        text = f"Mimetic ends higher than {words}: {VARIANTS[loudest]}."
+        text = f"Mimetic ends higher than {words}: {VARIANTS[loudest]}. {HALF}"
         made.append(Statement(text, runs.gain("mimetic", control, loudest)))
     made.append(
         Statement("Mimetic gains more with 1 head than with 8.", runs.excess("heads=1", "heads=8"))

@@ -345,6 +345,50 @@ def test_every_shipped_record_is_a_final_run_of_the_committed_recipe():
     assert len({(r.data["digest"], r.data["validation"]) for r in SHIPPED}) <= 1
 
 
+def unpaired(records):
+    """What makes final records of one seed no pairs: other images, another torch or machine."""
+    found = {}
+    for r in records:
+        # Order, augmentation and rounding are the same only on one torch and one kind of machine.
+        facts = {"images": r.data["train"], "torch": r.versions["torch"], "device": r.device}
+        where = (r.scale, r.base, r.variant, r.seed)
+        for name, fact in facts.items():
+            found.setdefault((*where, name), set()).add(fact)
+    return {where: facts for where, facts in found.items() if len(facts) > 1}
+
+
+def test_arms_of_one_seed_are_pairs_and_no_run_is_short_or_there_twice():
+    assert unpaired(SHIPPED) == {}
+    one = SHIPPED[0]
+    for other in (
+        {"data": one.data | {"train": "another"}},
+        {"versions": one.versions | {"torch": "1.0"}},
+        {"device": "cuda"},
+    ):
+        assert unpaired([one, replace(one, **other)])
+    keys = [(r.scale, *study._key(r)) for r in SHIPPED]
+    assert len({*keys}) == len(keys)
+    assert {
+        r.filename: len(r.epochs)
+        for r in SHIPPED
+        if [e["epoch"] for e in r.epochs] != [*range(1, recipe_of(r).training.epochs + 1)]
+    } == {}
+    by_size = {(r.recipe["subset"], r.data["train"]) for r in SHIPPED}
+    assert len(by_size) == len({size for size, _ in by_size}), "one subset of a size"
+
+
+def test_the_runs_that_chose_are_of_what_was_chosen():
+    """Rates and the factor on the patch embedding: the committed recipe, validation images."""
+    sweeps = [*rates.records(), *patch_scale.records()]
+    assert {
+        r.filename for r in sweeps if recipe_digest(r.recipe) != recipe_digest(recipe_of(r))
+    } == set()
+    images = {(r.data["train"], r.data["validation"]) for r in SHIPPED if not r.variant}
+    assert {(r.data["train"], r.data["validation"]) for r in sweeps} == images
+    assert {r.seed for r in sweeps} == {*rates.SEEDS}
+    assert all(r.role == "tuning" and not r.dirty and r.final_accuracy is None for r in sweeps)
+
+
 def test_the_rates_in_use_are_those_of_the_sweep():
     best = rates.best_rates(rates.records())
     assert protocol.RATES["laptop"].items() <= best.items()
