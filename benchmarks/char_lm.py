@@ -27,9 +27,9 @@ from minivit.init import ATTENTION
 from minivit.model import Attention, Block, ViTConfig, sincos_positions
 from minivit.records import (
     Record,
-    current_commit,
     describe_machine,
     load_records,
+    loaded_commit,
     select,
     summarise,
     versions,
@@ -192,6 +192,7 @@ def train(model, text, recipe, rate, seed):
 
 def run(text, attention, seed, rate, role, recipe=CharRecipe()):
     """One run, on one thread; returns its Record. Only a final run reads the test text."""
+    commit, dirty = loaded_commit()
     with one_thread():
         model = start_(CharLM(len(text.alphabet), recipe), attention, seed)
         parts = train(model, text, recipe, rate, seed)
@@ -199,7 +200,6 @@ def run(text, attention, seed, rate, role, recipe=CharRecipe()):
         accuracy = None
         if role == "final":
             parts[-1]["test_bits"], accuracy = measure(model, text, "test", recipe)
-    commit, dirty = current_commit()
     return Record(
         scale="char_lm",
         base="torch_default",

@@ -20,9 +20,9 @@ from minivit.recipes import LAPTOP, as_json
 from minivit.records import (
     PRETRAINED,
     Record,
-    current_commit,
     describe_machine,
     load_records,
+    loaded_commit,
     select,
     versions,
     write_record,
@@ -66,6 +66,7 @@ def pretrained_run(data, seed, folder, recipe=FINE_TUNING, name=NAME):
     for record in select(there, base=name, attention=PRETRAINED, seed=seed):
         if (record.recipe, record.data) == (as_json(recipe), task.data):
             return record
+    commit, dirty = loaded_commit()
     file = runs_folder("few_images") / "checkpoints" / f"{name}-seed{seed}.safetensors"
     _, history = fine_tune(
         load_pretrained(name),
@@ -75,7 +76,6 @@ def pretrained_run(data, seed, folder, recipe=FINE_TUNING, name=NAME):
         checkpoint=file,
         callback=lambda epoch: print(f"  epoch {epoch.epoch}: {epoch.train_loss:.3f}", flush=True),
     )
-    commit, dirty = current_commit()
     record = Record(
         scale=recipe.name,
         base=name,

@@ -12,7 +12,7 @@ from benchmarks import rates as rates_module
 from benchmarks.statements import VARIANTS, Runs, images, statements
 from benchmarks.study import BETTER, DATA_SIZES, PLAN, missing
 from minivit.compare import DEFAULT_ARMS
-from minivit.evidence import plain_threshold, points, time_to, verdict
+from minivit.evidence import plain_threshold, points, time_to, verdict, withstand
 from minivit.figures import ARM_NAMES
 from minivit.init import BASES
 from minivit.protocol import rates
@@ -52,7 +52,9 @@ Scale `laptop`: ViT with d {model.dim}, {model.depth} layers, {model.heads} head
 {len(final)} final runs, on: {machines or "–"}; code at commits {commits or "–"}.
 
 Accuracies are of the 10,000 test images, read once, after the last epoch; mean ± standard deviation
-over seeds. Differences are in percentage points, paired by seed, with their 95 % t interval."""
+over seeds. Differences are in percentage points, paired by seed, with their 95 % t interval. A seed
+varies weights, order and augmentation; the training and the test images are the same in all runs.
+So an interval says what other seeds would give, not what other images would."""
 
 
 def _rates(tuning):
@@ -80,7 +82,8 @@ def _levels(records, base, rate):
         f"## Base {base}, {title}",
         "",
         f"Epochs: the first with plain's mean last validation accuracy, "
-        f"{100 * plain_threshold(plain):.1f} %.",
+        f"{100 * plain_threshold(plain):.1f} %; the mean over the runs that reach it, and how many "
+        "do where not all.",
         "",
         "| arm | rate | n | test, % | minus plain | mimetic minus this | epochs |",
         "|---|---|---|---|---|---|---|",
@@ -133,7 +136,8 @@ def _factors(tuning):
     return f"""## How large the patch embedding starts ({BETTER})
 
 Validation accuracy in percent after the last epoch, mean over seeds {seeds}
-(`python -m benchmarks.patch_scale`). Best: {best}; final runs with it are in the table above.
+(`python -m benchmarks.patch_scale`), after the final runs with × 4 had been seen. Best: {best};
+final runs with it are in the table above.
 
 {patch_scale.table(tuning)}"""
 
@@ -160,7 +164,8 @@ def _pairs(records, names, title, column, reference):
         plain, mimetic = runs("plain", variant), runs("mimetic", variant)
         more = "" if variant == reference else points(runs.excess(variant, reference))
         gain = points(runs.gain(variant=variant))
-        cells = [names[variant], len(mimetic), _level(plain), _level(mimetic), gain, more]
+        n = " and ".join(dict.fromkeys(str(len(each)) for each in (plain, mimetic)))
+        cells = [names[variant], n, _level(plain), _level(mimetic), gain, more]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     example = next(variant for variant in found if variant)
     arms = f"--arms plain mimetic --variant {example}"
@@ -173,13 +178,20 @@ def _sentences(records):
     lines = [
         "## What this says",
         "",
-        f"{len(tested)} statements, each at every arm's own best rate; intervals are not corrected "
-        f"for their number, so about one in twenty misses its true value.",
+        f"{len(tested)} statements, each from all seeds that were planned for it. An arm takes its "
+        "own best of three rates; QK only, OV only and OV flipped were not tuned and take "
+        "mimetic's, a variant takes its arm's. Intervals are not corrected for the number of "
+        "statements, so about one in twenty misses its true value. "
+        f"†: differs from 0 also where all {len(tested)} are asked at once (Holm's correction, "
+        "5 %). Differences that stand only in the tables below are no statements.",
     ]
+    strong = withstand([each.contrast for each in tested])
+    marks = {each: " †" * kept for each, kept in zip(tested, strong, strict=True)}
     for kind in ("holds", "does not hold", "not known"):
         of_kind = [each for each in tested if verdict(each.contrast) == kind]
         lines += ["", f"**{kind.capitalize()}**", ""]
-        lines += [f"- {each.text} {points(each.contrast)}" for each in of_kind] or ["- nothing"]
+        rows = [f"- {each.text} {points(each.contrast)}{marks[each]}" for each in of_kind]
+        lines += rows or ["- nothing"]
     return "\n".join(lines)
 
 

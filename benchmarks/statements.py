@@ -1,9 +1,11 @@
 """What FINDINGS.md states: each sentence says that a contrast of final runs is positive."""
 
+from functools import cache
 from typing import NamedTuple
 
-from benchmarks.study import BETTER, DATA_SIZES, LOUDEST
-from minivit.evidence import contrast, final_runs
+from benchmarks.study import BETTER, DATA_SIZES, LOUDEST, PLAN
+from minivit import evidence
+from minivit.evidence import final_runs
 from minivit.init import BASES
 
 VARIANTS = {
@@ -20,11 +22,40 @@ VARIANTS = {
 }
 
 
+# What a statement says where its runs had been seen before it was written: PROTOCOL.md.
+SEEN = "(Asked after these runs were seen.)"
+DURING = "(Asked while these runs were made.)"
+HALF = "(Asked after mimetic's runs were seen.)"
+
+
 class Statement(NamedTuple):
     """A sentence that says a contrast is positive, and that contrast (None: too few runs)."""
 
     text: str
     contrast: tuple | None
+
+
+def contrast(plus, minus=()):
+    """`evidence.contrast` of arms with every planned seed; None where one of them lacks a seed.
+
+    So that nobody looks before the end and stops, or goes on, where the interval is a good one.
+    """
+    return evidence.contrast(plus, minus) if all(map(_is_whole, (*plus, *minus))) else None
+
+
+def _is_whole(runs):
+    seeds = {run.seed for run in runs}
+    return bool(seeds) and _planned(*_arm(runs[0])) <= seeds
+
+
+@cache
+def _planned(*arm):
+    """The seeds that the plan has for an arm."""
+    return {run.seed for question in PLAN for run in question.runs() if _arm(run) == arm}
+
+
+def _arm(run):
+    return run.base, run.attention, run.variant
 
 
 class Runs:
@@ -97,7 +128,8 @@ def statements(records):
             runs.excess("", "positions=shuffled"),
         ),
         Statement(
-            "Mimetic gains more with the sin-cos table as it is than with the table × 0.04.",
+            "Mimetic gains more with the sin-cos table as it is than with the table × 0.04. "
+            + DURING,
             runs.excess("", "position_scale=0.04"),
         ),
     ]
@@ -105,21 +137,23 @@ def statements(records):
         words = VARIANTS[variant]
         gain = runs.gain(variant=variant)
         made.append(Statement(f"Mimetic ends higher than plain: {words}.", gain))
-    # Asked after the runs of the variant were seen (PROTOCOL.md): how much is one number worth?
+    # How much is one number worth?
     louder = runs("plain", LOUDEST["plain"])
     made += [
         Statement(
-            f"{VARIANTS[LOUDEST['plain']].capitalize()}, and nothing else, lets plain end higher.",
+            f"{VARIANTS[LOUDEST['plain']].capitalize()}, and nothing else, lets plain end higher. "
+            + SEEN,
             contrast([louder], [runs("plain")]),
         ),
         Statement(
-            f"Mimetic as the recipe is ends higher than plain with {VARIANTS[LOUDEST['plain']]}.",
+            f"Mimetic as the recipe is ends higher than plain with {VARIANTS[LOUDEST['plain']]}. "
+            + SEEN,
             contrast([runs("mimetic")], [louder]),
         ),
     ]
     loudest = LOUDEST["mimetic"]
     for control, words in (("norm_matched", "norm-matched"), ("rotated", "rotated")):
-        text = f"Mimetic ends higher than {words}: {VARIANTS[loudest]}."
+        text = f"Mimetic ends higher than {words}: {VARIANTS[loudest]}. {HALF}"
         made.append(Statement(text, runs.gain("mimetic", control, loudest)))
     made.append(
         Statement("Mimetic gains more with 1 head than with 8.", runs.excess("heads=1", "heads=8"))

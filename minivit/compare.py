@@ -17,9 +17,9 @@ from minivit.recipes import Recipe, as_json, recipe_digest
 from minivit.records import (
     ROLES,
     Record,
-    current_commit,
     describe_machine,
     load_records,
+    loaded_commit,
     paired_difference,
     select,
     summarise,
@@ -123,6 +123,7 @@ def prepare(recipe, data, folder, *, role="live"):
 def run_arm(arm, task, *, device=None, callback=None):
     """Trains one arm, or goes on with it, writes its record into task.folder and returns it."""
     check_role(task.role, task.recipe, arm)
+    commit, dirty = loaded_commit()
     recipe = arm.recipe(task.recipe)
     images, data = task.images(recipe)
     model = initialize_(ViT(recipe.model), arm.base, arm.attention, seed=arm.seed)
@@ -137,7 +138,6 @@ def run_arm(arm, task, *, device=None, callback=None):
         checkpoint=checkpoint_path(arm, task),
         callback=callback,
     )
-    commit, dirty = current_commit()
     record = Record(
         scale=recipe.name,
         base=arm.base,

@@ -3,6 +3,7 @@
 The numbers of README, CLAIMS.md, benchmarks/FINDINGS.md and the lessons all come through here.
 """
 
+import math
 from importlib import resources
 from operator import attrgetter
 from typing import NamedTuple
@@ -52,8 +53,10 @@ def contrast(plus, minus=(), *, value=attrgetter("final_accuracy")) -> Summary |
 
     plus, minus: lists of arms, each a list of runs; two and two make a difference of differences.
     Only seeds that every arm has count; None where they are fewer than two. Raises ValueError for
-    an arm in which a seed has two values.
+    an arm in which a seed has two values, and where runs of one seed were not made of the same
+    images.
     """
+    _check_images([run for runs in (*plus, *minus) for run in runs])
     arms = [_by_seed(runs, value) for runs in (*plus, *minus)]
     signs = [1] * len(plus) + [-1] * len(minus)
     seeds = set.intersection(*(set(arm) for arm in arms))
@@ -62,6 +65,22 @@ def contrast(plus, minus=(), *, value=attrgetter("final_accuracy")) -> Summary |
     return summarise(
         [sum(s * arm[seed] for s, arm in zip(signs, arms, strict=True)) for seed in sorted(seeds)]
     )
+
+
+def _check_images(runs):
+    """Of one seed all runs share the validation images; those on equally many, the training ones.
+
+    Compared as decoded, for the archive may be packed in another way.
+    """
+    found = {}
+    for run in runs:
+        parts = {"validation": None, "train": run.recipe.get("subset")}
+        for part, size in parts.items():
+            first = found.setdefault((run.seed, part, size), run)
+            if first.data.get(part) != run.data.get(part):
+                raise ValueError(
+                    f"{first.filename} and {run.filename} are no pair: other {part} images"
+                )
 
 
 class TimeTo(NamedTuple):
@@ -109,8 +128,10 @@ def points(summary):
     """A contrast in percentage points, with its 95 % interval and the number of seeds."""
     if summary is None:
         return "not finished"
-    mean, _, n, low, high = summary
-    text = f"{100 * mean:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}], n = {n}"
+    mean, low, high = (100 * x for x in (summary.mean, summary.low, summary.high))
+    # "−0.0" would not say on which side of 0 the interval ends.
+    digits = 1 if all(abs(end) >= 0.05 for end in (low, high)) else 2
+    text = f"{mean:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}], n = {summary.n}"
     return text.replace("-", "−")
 
 
@@ -119,3 +140,25 @@ def verdict(summary):
     if summary is None:
         return "not known"
     return "holds" if summary.low > 0 else "does not hold" if summary.high < 0 else "not known"
+
+
+def p_value(summary):
+    """Two-sided p of the t test that belongs to the interval: the true mean is 0."""
+    from scipy.stats import t
+
+    if summary.std == 0:
+        return float(summary.mean == 0)
+    return 2 * float(t.sf(abs(summary.mean) / summary.std * math.sqrt(summary.n), summary.n - 1))
+
+
+def withstand(summaries, level=0.05):
+    """For each Summary, whether it differs from 0 even where all of them are asked at once.
+
+    Holm's correction (Scandinavian Journal of Statistics 6, 1979): the chance that any of those
+    called True is a false one is at most `level`.
+    """
+    p = [p_value(summary) for summary in summaries]
+    order = sorted(range(len(p)), key=p.__getitem__)
+    first = (rank for rank, i in enumerate(order) if p[i] > level / (len(p) - rank))
+    kept = {*order[: next(first, len(p))]}
+    return [i in kept for i in range(len(p))]

@@ -34,9 +34,9 @@ from minivit.runtime import cpu_cores, one_thread, stream
 class Mimetic:
     """The four scalars: alpha is the size of the noise, beta the multiple of I.
 
-    The defaults are the authors', found by a search on small data. The minus sign of OV is in the
-    formula: beta_ov = 0.4 writes −0.4 I. A negative beta turns the sign round; that is an ablation,
-    not the method, and a warning says so. Raises ValueError for a scalar that
+    The defaults are the authors', by others' accounts found by a search on small data. The minus
+    sign of OV is in the formula: beta_ov = 0.4 writes −0.4 I. A negative beta turns the sign round;
+    that is an ablation, not the method, and a warning says so. Raises ValueError for a scalar that
     is not finite or a negative alpha.
     """
 

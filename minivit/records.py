@@ -3,6 +3,7 @@
 Read from top to bottom: a record, writing and loading, selecting, the statistics over seeds.
 """
 
+import functools
 import hashlib
 import json
 import math
@@ -179,6 +180,16 @@ def current_commit():
     commit = _git(package, "rev-parse", "HEAD")
     changes = _git(package, "status", "--porcelain", "-uno", "--", ".", ":(exclude)records")
     return commit, bool(changes)
+
+
+@functools.cache
+def loaded_commit():
+    """`current_commit()` as it was when this process first asked: that of the code in its memory.
+
+    A checkout may move on while a process trains for hours with what it loaded before. So ask
+    before a run, not after it.
+    """
+    return current_commit()
 
 
 def describe_machine(device):

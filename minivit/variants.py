@@ -4,6 +4,7 @@ A variant is "name=value" pairs with commas between them: "heads=4", "positions=
 "subset=2250,epochs=40". The empty text changes nothing.
 """
 
+import re
 from dataclasses import replace
 
 import torch
@@ -22,6 +23,9 @@ START = ("patch_scale", "position_scale")
 def parse_variant(text):
     """Returns {name: value as text} of a variant. Raises ValueError that says what is accepted."""
     known = (*MODEL, *TRAINING, *AUGMENT, "subset", *START)
+    # int() and float() read more than a record's name can hold: " 4", "1_000", other digits.
+    if not re.fullmatch(r"[a-z0-9A-Z_=.,+-]*", text) or re.search(r"[0-9]_", text):
+        raise ValueError(f"the variant is {text!r}; it must be of letters, digits and =.,+-")
     pairs = {}
     for part in filter(None, text.split(",")):
         name, equals, value = part.partition("=")

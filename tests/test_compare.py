@@ -8,6 +8,7 @@ import torch
 
 import minivit.compare as module
 import minivit.protocol as protocol
+import minivit.records as records_module
 from minivit.compare import Arm, compare, curves, prepare, run_arm, table
 from minivit.data import cifar10
 from minivit.init import initialize_
@@ -75,6 +76,19 @@ def test_the_test_set_is_read_in_the_precision_of_the_recipe(data, task, monkeyp
     monkeypatch.setattr(module, "evaluate", spied)
     assert run_arm(arm(), final).final_accuracy is not None
     assert computed == {torch.bfloat16}
+
+
+def test_a_record_names_the_code_that_was_loaded_not_what_the_checkout_is_later(task, monkeypatch):
+    found = [("loaded", False)]
+    monkeypatch.setattr(records_module, "current_commit", lambda: found[-1])
+    records_module.loaded_commit.cache_clear()
+    try:
+        record = run_arm(arm(), task, callback=lambda _: found.append(("pulled", True)))
+        again = run_arm(arm("mimetic"), task)  # the same process: its memory is as old
+    finally:
+        records_module.loaded_commit.cache_clear()
+    assert len(found) == 3
+    assert [(r.commit, r.dirty) for r in (record, again)] == [("loaded", False)] * 2
 
 
 def test_processes_give_the_same_records_as_one(task, data, tmp_path):

@@ -8,24 +8,28 @@ from pathlib import Path
 
 import pytest
 from evidence_records import made_up, tuning
-from scipy.stats import ttest_rel
+from scipy.stats import t, ttest_1samp, ttest_rel
 
 from benchmarks import claims, findings, patch_scale, rates, ship, study
-from benchmarks.claims import Claim, outcome
+from benchmarks.claims import outcome
+from benchmarks.claims_of_others import Claim
+from benchmarks.statements import Runs
 from minivit import protocol
 from minivit.compare import DEFAULT_ARMS, Arm
 from minivit.evidence import (
     contrast,
     final_runs,
+    p_value,
     plain_threshold,
     points,
     time_to,
     tuning_runs,
     verdict,
+    withstand,
 )
 from minivit.init import BASES
 from minivit.recipes import SCALES, recipe_digest
-from minivit.records import load_records, summarise
+from minivit.records import Summary, load_records, summarise
 from minivit.variants import vary
 
 ROOT = Path(__file__).parents[1]
@@ -82,6 +86,25 @@ def test_a_seed_with_two_values_is_refused():
     assert contrast([one], [other * 2]) == contrast([one], [other]), "one run in two sweeps"
 
 
+def test_runs_on_other_images_make_no_pair():
+    def on(**images):
+        return [
+            replace(r, data=r.data | {"train": "a", "validation": "b"} | images)
+            for r in runs(0, 1, values=(0.5, 0.6))
+        ]
+
+    one = on()
+    assert contrast([one], [on(digest="of the same files, packed anew")]).mean == 0
+    for part in ("train", "validation"):
+        with pytest.raises(ValueError, match=f"are no pair: other {part} images"):
+            contrast([one], [on(**{part: "c"})])
+    # Data sizes are compared too: other training images, for there are fewer of them.
+    fewer = [replace(r, recipe=r.recipe | {"subset": 2250}) for r in on(train="c")]
+    assert contrast([one], [fewer]).n == 2
+    with pytest.raises(ValueError, match="other validation images"):
+        contrast([one], [[replace(r, data=r.data | {"validation": "c"}) for r in fewer]])
+
+
 def test_what_an_interval_carries():
     above, around = summarise([0.02, 0.03, 0.025]), summarise([0.02, -0.03, 0.01])
     below, wide = summarise([-0.02, -0.03, -0.025]), summarise([0.03, -0.01, 0.02])
@@ -94,6 +117,28 @@ def test_what_an_interval_carries():
     assert wide.mean > 0 > wide.low, "a mean above 0 alone carries nothing"
     assert verdict(wide) == verdict(summarise([-0.03, 0.01, -0.02])) == "not known"
     assert points(below).startswith("−2.5 [−3.7, −1.3], n = 3")
+
+
+def test_an_interval_that_ends_next_to_zero_shows_on_which_side():
+    ends_below = Summary(-0.0092, 0.0071, 5, -0.0180, -0.0003)
+    assert points(ends_below) == "−0.92 [−1.80, −0.03], n = 5"
+    assert points(ends_below._replace(high=0.0003)) == "−0.92 [−1.80, +0.03], n = 5"
+    assert points(ends_below._replace(high=-0.0006)) == "−0.9 [−1.8, −0.1], n = 5"
+
+
+def test_what_withstands_that_all_are_asked_at_once():
+    def of(p, n=5):
+        """A Summary whose t test gives this p."""
+        return Summary(t.isf(p / 2, n - 1) / math.sqrt(n), 1.0, n, 0.0, 0.0)
+
+    values = [0.5, 0.6, 0.8, 0.4]
+    assert p_value(summarise(values)) == pytest.approx(ttest_1samp(values, 0).pvalue)
+    assert p_value(of(0.03)._replace(mean=-of(0.03).mean)) == pytest.approx(0.03)
+    # Bonferroni would keep the first alone: 0.05 / 4. Holm asks the others at 0.05 / 3, 0.05 / 2.
+    assert withstand([of(p) for p in (0.5, 0.015, 0.01, 0.02)]) == [False, True, True, True]
+    # 0.02 fails at 0.05 / 3, and with it all that come after, 0.04 at 0.05 / 1 too.
+    assert withstand([of(p) for p in (0.01, 0.02, 0.03, 0.04)]) == [True, False, False, False]
+    assert withstand([]) == [] and withstand([of(0.04, n=3)]) == [True]
 
 
 def test_a_verdict_on_a_claim_follows_from_the_interval():
@@ -156,6 +201,34 @@ def test_what_is_missing_is_named_and_makes_no_statement(chosen):
     empty = findings.page([], [])
     assert "no data yet" in empty and "0 statements" in empty
     assert claims.readme_results([]) == ""
+
+
+def test_nothing_is_said_before_the_last_planned_seed(chosen):
+    def last(run):
+        return (run.attention, run.variant, run.seed) == ("mimetic", "heads=1", 4)
+
+    whole, few = (findings.page(rs, []) for rs in (STUDY, [r for r in STUDY if not last(r)]))
+    said, left = (page.partition("**Holds**")[2].partition("## ")[0] for page in (whole, few))
+    gone = [line for line in said.splitlines() if line not in left]
+    assert [line.partition(". ")[0].partition("- Mimetic ")[2] for line in gone] == [
+        "ends higher than plain: 1 head",
+        "gains more with 1 head than with 8",
+    ]
+    (row,) = re.findall(r"\| 1 head \|.*", few)
+    assert re.search(r"\| 5 and 4 \|.*\| not finished \| not finished \|$", row)
+    claim = next(c for c in claims.CLAIMS if c.text.startswith("Many heads"))
+    assert claim.ours(Runs(STUDY)) is not None
+    assert claim.ours(Runs([r for r in STUDY if not last(r)])) is None
+
+
+def test_the_parts_of_a_sum_stand_beside_it(chosen):
+    worse = [  # mean pooling brings plain down, by less than what the positions bring
+        replace(r, final_accuracy=r.final_accuracy + d)
+        for r in STUDY
+        for d in [{"pool=cls": 0.01, "positions=learned": -0.04}.get(r.variant, 0)]
+    ]
+    row = next(line for line in claims.claims_page(worse).splitlines() if "Mean pooling" in line)
+    assert re.search(r"at the start, \+[34]\.\d .*class token, −[01]\.\d .*\| \+[23]\.\d \[", row)
 
 
 def test_a_claim_names_the_records_behind_it(chosen):
@@ -283,6 +356,50 @@ def test_every_shipped_record_is_a_final_run_of_the_committed_recipe():
         r.filename for r in SHIPPED if r.scale == "laptop" and study._key(r) not in planned
     } == set()
     assert len({(r.data["digest"], r.data["validation"]) for r in SHIPPED}) <= 1
+
+
+def unpaired(records):
+    """What makes final records of one seed no pairs: other images, another torch or machine."""
+    found = {}
+    for r in records:
+        # Order, augmentation and rounding are the same only on one torch and one kind of machine.
+        facts = {"images": r.data["train"], "torch": r.versions["torch"], "device": r.device}
+        where = (r.scale, r.base, r.variant, r.seed)
+        for name, fact in facts.items():
+            found.setdefault((*where, name), set()).add(fact)
+    return {where: facts for where, facts in found.items() if len(facts) > 1}
+
+
+def test_arms_of_one_seed_are_pairs_and_no_run_is_short_or_there_twice():
+    assert unpaired(SHIPPED) == {}
+    one = SHIPPED[0]
+    for other in (
+        {"data": one.data | {"train": "another"}},
+        {"versions": one.versions | {"torch": "1.0"}},
+        {"device": "cuda"},
+    ):
+        assert unpaired([one, replace(one, **other)])
+    keys = [(r.scale, *study._key(r)) for r in SHIPPED]
+    assert len({*keys}) == len(keys)
+    assert {
+        r.filename: len(r.epochs)
+        for r in SHIPPED
+        if [e["epoch"] for e in r.epochs] != [*range(1, recipe_of(r).training.epochs + 1)]
+    } == {}
+    by_size = {(r.recipe["subset"], r.data["train"]) for r in SHIPPED}
+    assert len(by_size) == len({size for size, _ in by_size}), "one subset of a size"
+
+
+def test_the_runs_that_chose_are_of_what_was_chosen():
+    """Rates and the factor on the patch embedding: the committed recipe, validation images."""
+    sweeps = [*rates.records(), *patch_scale.records()]
+    assert {
+        r.filename for r in sweeps if recipe_digest(r.recipe) != recipe_digest(recipe_of(r))
+    } == set()
+    images = {(r.data["train"], r.data["validation"]) for r in SHIPPED if not r.variant}
+    assert {(r.data["train"], r.data["validation"]) for r in sweeps} == images
+    assert {r.seed for r in sweeps} == {*rates.SEEDS}
+    assert all(r.role == "tuning" and not r.dirty and r.final_accuracy is None for r in sweeps)
 
 
 def test_the_rates_in_use_are_those_of_the_sweep():

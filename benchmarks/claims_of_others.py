@@ -1,0 +1,175 @@
+"""What the paper and its follow-ups claim, and the contrast of our runs that stands beside it.
+
+The confidence mark is that of our source for *their* number: A, read in the paper, its abstract or
+its code; B, quoted by somebody who read it, or in two sources that agree.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from benchmarks.statements import contrast, images
+from benchmarks.study import BETTER, DATA_SIZES
+from minivit.evidence import points
+
+PAPER = "Trockman & Kolter 2023 (2305.09828)"
+WEAKER = "vit_trunc_normal"
+SIZE = (
+    "a question of ours; a norm-matched mode to ask it with exists in "
+    "osiriszjq/structured_initialization"
+)
+
+
+class Claim(NamedTuple):
+    """What somebody claims, and the contrast of ours that is positive if it is so here.
+
+    theirs: their number in points, for the verdict; None where they give none for this contrast.
+    ours: from Runs to a Summary; None where nothing of ours tests it. setting: what is contrasted;
+    a function of Runs where it quotes parts of the contrast.
+    """
+
+    text: str
+    source: str
+    mark: str
+    quoted: str
+    ours: Callable | None = None
+    theirs: float | None = None
+    setting: str | Callable = ""
+
+
+def _size(runs, base):
+    size = points(runs.gain("norm_matched", base=base))
+    return f"mimetic minus norm-matched, {base}; size alone, norm-matched minus plain: {size}"
+
+
+def _positions_and_pooling(runs):
+    """For plain: what sin-cos positions are worth, plus what mean pooling is worth."""
+    positions, pooling = _forms(runs)
+    return contrast([*positions[0], *pooling[0]], [*positions[1], *pooling[1]])
+
+
+def _each_form(runs):
+    positions, pooling = (points(contrast(*pair)) for pair in _forms(runs))
+    return (
+        "plain, each changed alone: sin-cos minus random positions at the start, "
+        f"{positions}; plus mean pooling minus class token, {pooling}"
+    )
+
+
+def _forms(runs):
+    """Two contrasts of plain: of the positions, of the pooling."""
+    usual, other = runs("plain"), (runs("plain", v) for v in ("positions=learned", "pool=cls"))
+    return [([usual], [each]) for each in other]
+
+
+CLAIMS = (
+    Claim(
+        "Mimetic initialization raises the accuracy of a ViT on CIFAR-10",
+        f"{PAPER}, abstract",
+        "A",
+        "over 5 points",
+        lambda runs: runs.gain(),
+        5.0,
+        f"mimetic minus plain, {BETTER}",
+    ),
+    Claim(
+        "The same",
+        "Trockman, thesis CMU-CS-25-114, abstract",
+        "A",
+        "up to 6 %",
+        lambda runs: runs.gain(base=WEAKER),
+        None,
+        f"mimetic minus plain, {WEAKER}",
+    ),
+    Claim(
+        "The structure counts, at the same size of the weights",
+        SIZE,
+        "A",
+        "no number",
+        lambda runs: runs.gain("mimetic", "norm_matched"),
+        None,
+        lambda runs: _size(runs, BETTER),
+    ),
+    Claim(
+        "The same",
+        SIZE,
+        "A",
+        "no number",
+        lambda runs: runs.gain("mimetic", "norm_matched", base=WEAKER),
+        None,
+        lambda runs: _size(runs, WEAKER),
+    ),
+    Claim(
+        "It raises accuracy on ImageNet-1k",
+        f"{PAPER}, abstract",
+        "A",
+        "over 4 points",
+    ),
+    Claim(
+        "With strong ImageNet recipes little of the gain is left",
+        "Saratchandran & Lucey, ICLR 2026",
+        "B",
+        "ViT-B +0.2, DeiT-B 0.0",
+    ),
+    Claim(
+        "Language models gain less",
+        PAPER,
+        "B",
+        "no number",
+        setting="not in points: lesson 08 measures a small character model, in bits",
+    ),
+    Claim(
+        "The gain is larger on little data",
+        "Cornell CS4782 reproduction of 2505.19985",
+        "A",
+        "+6.4 on 10 %, +2.9 on all of CIFAR-10",
+        lambda runs: runs.excess(DATA_SIZES[1], DATA_SIZES[-1]),
+        3.5,
+        f"gain on {images(DATA_SIZES[1])} minus gain on {images(DATA_SIZES[-1])}, equal steps",
+    ),
+    Claim(
+        "Many heads weaken it: a head's product has too small a rank for the identity",
+        "Zheng, Li & Lucey (2404.01139)",
+        "B",
+        "no number for this contrast",
+        lambda runs: runs.excess("heads=1", "heads=8"),
+        None,
+        "gain with 1 head minus gain with 8",
+    ),
+    Claim(
+        "Heads that begin as shifted impulses do as well as mimetic, or a little better",
+        "Cornell CS4782 reproduction of 2505.19985",
+        "A",
+        "CIFAR-10: 92.47 against mimetic's 91.99 %",
+        lambda runs: runs.gain("impulse", "mimetic"),
+        0.48,
+        f"impulse minus mimetic, {BETTER}; our impulses are not made as theirs",
+    ),
+    Claim(
+        "Mean pooling and sin-cos positions alone raise a plain ViT",
+        "Zheng, Li & Lucey (2404.01139), quoted in a review",
+        "B",
+        "81.23 → 85.30 %, both at once, from class token and learned positions",
+        _positions_and_pooling,
+        4.07,
+        _each_form,
+    ),
+    Claim(
+        "The sign of OV has little effect without positional structure; both together matter",
+        "Turan, Abel & Ovsjanikov (2609.37921), appendix K.4.1",
+        "A",
+        "no number for this contrast",
+        lambda runs: runs.excess("", "positions=shuffled"),
+        None,
+        "of all of mimetic, not of OV's sign alone: gain with positions in place minus gain with "
+        "shuffled ones",
+    ),
+    Claim(
+        "A multiple of +I in the value path works as well as mimetic, or a little better",
+        "Saratchandran & Lucey, ICLR 2026 (V = +I)",
+        "B",
+        "CIFAR-100: 75.3 against mimetic's 75.0 %",
+        lambda runs: runs.gain("ov_flipped", "mimetic"),
+        0.3,
+        f"OV flipped to +I minus mimetic, {BETTER}; our W_Q, W_K, V and W_proj are not theirs",
+    ),
+)
