@@ -237,6 +237,13 @@ def test_sizes_that_do_not_fit_are_refused(change, sentence):
         dataclasses.replace(SMALL, **change)
 
 
+def test_every_hidden_width_can_be_asked_for_by_its_ratio():
+    """A file tells the width; the ratio that makes it is no round number."""
+    for dim, hidden in ((11, 15), (13, 63), (19, 53), (192, 768), (64, 1), (3, 5)):
+        config = ViTConfig(dim=dim, heads=1, mlp_ratio=hidden / dim)
+        assert config.hidden == hidden, (dim, hidden)
+
+
 def test_images_of_the_wrong_kind_are_refused():
     model = model_of()
     with pytest.raises(ValueError, match=r"torch\.uint8; scale them first"):
