@@ -20,7 +20,7 @@ from minivit.circuits import (
     qk,
     spectrum,
 )
-from minivit.model import ViT, ViTConfig, sincos_positions
+from minivit.model import Attention, ViT, ViTConfig, sincos_positions
 
 DIM, HEADS = 48, 3
 
@@ -195,6 +195,7 @@ class Gated(nn.Module):
 
 
 SelfAttention = type("SelfAttention", (Separate,), {})
+CrossAttention = type("CrossAttention", (Attention,), {})
 
 
 without_gain = partial(nn.LayerNorm, elementwise_affine=False)
@@ -231,6 +232,7 @@ def windowed():
         (Separate, "an attention that minivit does not know"),
         (Gated, "an attention that minivit does not know"),
         (of_channels, "does not mix the tokens of one sequence"),
+        (lambda: CrossAttention(ViTConfig(dim=48)), "does not mix the tokens of one sequence"),
         (lambda: timm_attention(qk_norm=True), "has parameters besides qkv and proj"),
         (lambda: timm_attention(scale_norm=True), "has parameters besides qkv and proj"),
         (lambda: timm_attention(gated=True), "has parameters besides qkv and proj"),
