@@ -85,7 +85,7 @@ def test_diagonal_stats_of_known_matrices():
     assert plus.mean == 1 and minus.mean == -2 and plus.spread == 0
     stats = diagonal_stats(identity + 0.3 * (1 - identity) * torch.randn(64, 64).sign())
     assert abs(stats.spread - 0.3) < 0.01 and abs(stats.ratio - 1 / 0.3) < 0.1
-    assert abs(stats.chance - 0.3 / 8) < 0.002
+    assert torch.isclose(stats.chance, stats.spread / 8)
 
 
 def test_chance_is_the_spread_of_a_mean_diagonal():
