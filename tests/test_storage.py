@@ -59,7 +59,7 @@ def test_any_changed_byte_is_noticed(written):
 def test_the_digest_sees_names_types_shapes_numbers_and_notes_but_no_order():
     a, b = torch.zeros(2, 3), torch.ones(4)
     contents = [{"a": a, "b": b}, {"b": a, "a": b}, {"a": a.T, "b": b}, {"a": a.int(), "b": b}]
-    contents += [{"a": a + 1, "b": b}, {"a": a}]
+    contents += [{"a": a + 1, "b": b}, {"a": a}, {"a": a, "c": b}]
     digests = {tensor_digest(each) for each in contents} | {tensor_digest(contents[0], {"n": "1"})}
     assert len(digests) == len(contents) + 1
     assert tensor_digest({"b": b, "a": a}) == tensor_digest({"a": a, "b": b})
