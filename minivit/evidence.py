@@ -53,8 +53,8 @@ def contrast(plus, minus=(), *, value=attrgetter("final_accuracy")) -> Summary |
 
     plus, minus: lists of arms, each a list of runs; two and two make a difference of differences.
     Only seeds that every arm has count; None where they are fewer than two. Raises ValueError for
-    an arm in which a seed has two values, and where runs of one seed were not made of the same
-    images.
+    an arm in which a seed has two values or a run has none, and where runs of one seed were not
+    made of the same images.
     """
     _check_images([run for runs in (*plus, *minus) for run in runs])
     arms = [_by_seed(runs, value) for runs in (*plus, *minus)]
@@ -119,6 +119,8 @@ def recorded_on(runs):
 def _by_seed(runs, value):
     values = {}
     for run in runs:  # twice the same is one run in two sweeps
+        if value(run) is None:
+            raise ValueError(f"seed {run.seed}: a run without this value; test images not read?")
         if values.setdefault(run.seed, value(run)) != value(run):
             raise ValueError(f"seed {run.seed} has two values: an arm holds runs of another arm")
     return values

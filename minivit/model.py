@@ -80,7 +80,7 @@ class ViTConfig:
 
     @property
     def hidden(self):
-        return int(self.dim * self.mlp_ratio + 1e-6)  # 3 · (5 / 3) must be 5, not 4
+        return int(self.dim * self.mlp_ratio + 1e-6)  # 11 · (15 / 11) must be 15, not 14
 
 
 # Table 1 of DeiT (arXiv 2012.12877).

@@ -20,7 +20,7 @@ from minivit.circuits import (
     qk,
     spectrum,
 )
-from minivit.model import ViT, ViTConfig, sincos_positions
+from minivit.model import Attention, ViT, ViTConfig, sincos_positions
 
 DIM, HEADS = 48, 3
 
@@ -85,7 +85,7 @@ def test_diagonal_stats_of_known_matrices():
     assert plus.mean == 1 and minus.mean == -2 and plus.spread == 0
     stats = diagonal_stats(identity + 0.3 * (1 - identity) * torch.randn(64, 64).sign())
     assert abs(stats.spread - 0.3) < 0.01 and abs(stats.ratio - 1 / 0.3) < 0.1
-    assert abs(stats.chance - 0.3 / 8) < 0.002
+    assert torch.isclose(stats.chance, stats.spread / 8)
 
 
 def test_chance_is_the_spread_of_a_mean_diagonal():
@@ -195,6 +195,7 @@ class Gated(nn.Module):
 
 
 SelfAttention = type("SelfAttention", (Separate,), {})
+CrossAttention = type("CrossAttention", (Attention,), {})
 
 
 without_gain = partial(nn.LayerNorm, elementwise_affine=False)
@@ -231,6 +232,7 @@ def windowed():
         (Separate, "an attention that minivit does not know"),
         (Gated, "an attention that minivit does not know"),
         (of_channels, "does not mix the tokens of one sequence"),
+        (lambda: CrossAttention(ViTConfig(dim=48)), "does not mix the tokens of one sequence"),
         (lambda: timm_attention(qk_norm=True), "has parameters besides qkv and proj"),
         (lambda: timm_attention(scale_norm=True), "has parameters besides qkv and proj"),
         (lambda: timm_attention(gated=True), "has parameters besides qkv and proj"),

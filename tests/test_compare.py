@@ -9,7 +9,7 @@ import torch
 import minivit.compare as module
 import minivit.protocol as protocol
 import minivit.records as records_module
-from minivit.compare import Arm, compare, curves, prepare, run_arm, table
+from minivit.compare import Arm, compare, curves, last_accuracy, prepare, run_arm, table
 from minivit.data import cifar10
 from minivit.init import initialize_
 from minivit.model import ViT, ViTConfig
@@ -67,15 +67,17 @@ def test_validation_images_are_no_training_images_and_the_test_set_stays_closed(
 def test_the_test_set_is_read_in_the_precision_of_the_recipe(data, task, monkeypatch):
     rough = replace(RECIPE, training=replace(RECIPE.training, precision="bfloat16", epochs=1))
     final = replace(task, recipe=rough, test=data[1].subset(40, seed=0))  # as only role final has
-    computed = set()
+    computed, read = set(), []
 
     def spied(model, images, **how):
+        read.append(images)
         model.head.register_forward_hook(lambda _, __, output: computed.add(output.dtype))
         return evaluate(model, images, **how)
 
     monkeypatch.setattr(module, "evaluate", spied)
     assert run_arm(arm(), final).final_accuracy is not None
     assert computed == {torch.bfloat16}
+    assert len(read) == 1 and read[0] is final.test, "the test images, once"
 
 
 def test_a_record_names_the_code_that_was_loaded_not_what_the_checkout_is_later(task, monkeypatch):
@@ -213,6 +215,9 @@ def test_the_table_pairs_seeds(task):
     assert "+10.0  [+10.0, +10.0]" in text, "paired: the spread over seeds cancels"
     assert "One seed" not in text and "One seed is a look" in table(made[:1])
     assert curves(made)["torch_default"]["mimetic"] == [[0.3], [0.5]]
+    falling = replace(made[0], epochs=[*made[-1].epochs, *made[0].epochs])  # 0.5, then 0.2
+    assert last_accuracy(falling) == 0.2, "of the last epoch, not the best"
+    assert last_accuracy(replace(falling, final_accuracy=0.1)) == 0.1
 
 
 def test_the_global_seed_plays_no_part(task):

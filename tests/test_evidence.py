@@ -84,6 +84,8 @@ def test_a_seed_with_two_values_is_refused():
         with pytest.raises(ValueError, match="seed 1 has two values"):
             contrast(*arms)
     assert contrast([one], [other * 2]) == contrast([one], [other]), "one run in two sweeps"
+    with pytest.raises(ValueError, match="seed 1: a run without this value; test images not read"):
+        contrast([one], [runs(0, 1, values=(0.5, None))])
 
 
 def test_runs_on_other_images_make_no_pair():

@@ -20,6 +20,7 @@ from minivit.model import (
     load_model,
     save_model,
     sincos_positions,
+    with_weights,
 )
 from minivit.storage import write_tensors
 
@@ -229,12 +230,29 @@ def test_a_damaged_or_foreign_model_file_is_refused(tmp_path):
         ({"depth": 0}, "depth is 0"),
         ({"channels": -3}, "channels is -3; it must be a whole number"),
         ({"mlp_ratio": float("nan")}, "mlp_ratio is nan"),
+        ({"mlp_ratio": 0.0}, "mlp_ratio is 0.0; dim × mlp_ratio must be at least 1"),
         ({"norm_eps": -1e-6}, "norm_eps is -1e-06; it must be at least 0"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(change, sentence):
     with pytest.raises(ValueError, match=sentence):
         dataclasses.replace(SMALL, **change)
+
+
+def test_a_file_can_not_ask_for_a_table_of_any_size():
+    """A fixed table is not in the file: only its configuration says how large it is."""
+    config = dataclasses.replace(SMALL, positions="sincos")
+    weights = ViT(config).state_dict()
+    assert with_weights(config, weights).config == config
+    with pytest.raises(ValueError, match="66049 tokens of an image; at most 65536"):
+        with_weights(dataclasses.replace(config, image_size=4 * 257), weights)
+
+
+def test_every_hidden_width_can_be_asked_for_by_its_ratio():
+    """A file tells the width; the ratio that makes it is no round number."""
+    for dim, hidden in ((11, 15), (13, 63), (19, 53), (192, 768), (64, 1), (3, 5)):
+        config = ViTConfig(dim=dim, heads=1, mlp_ratio=hidden / dim)
+        assert config.hidden == hidden, (dim, hidden)
 
 
 def test_images_of_the_wrong_kind_are_refused():

@@ -20,8 +20,8 @@ from minivit.__main__ import main
 from minivit.archives import cache_dir
 from minivit.catalog import CATALOG
 from minivit.circuits import AttentionWeights, diagonal_stats, ov, qk
-from minivit.layouts import convert
-from minivit.model import VIT_BASE, ViT, ViTConfig, save_model
+from minivit.layouts import GPT2_HEADS, VIT_HEADS, convert
+from minivit.model import VIT_BASE, VIT_SMALL, VIT_TINY, ViT, ViTConfig, save_model
 from minivit.pretrained import (
     load_or_untrained,
     load_pretrained,
@@ -118,6 +118,12 @@ def test_heads_are_taken_from_published_sizes_alone(tmp_path):
         load_pretrained(path)
     with pytest.raises(ValueError, match="heads is 5, which does not divide dim 192"):
         load_pretrained(path, heads=5)
+
+
+def test_published_heads_are_those_of_the_presets_and_all_64_wide():
+    presets = (VIT_TINY, VIT_SMALL, VIT_BASE)
+    assert {(c.dim, c.depth): c.heads for c in presets} == VIT_HEADS
+    assert {dim / heads for dim, heads in GPT2_HEADS.items()} == {64}
 
 
 def test_minivits_own_files_are_known(tmp_path):
@@ -478,7 +484,8 @@ def test_both_layouts_of_gpt2_are_the_same_maps(prefix, suffix, tmp_path):
     a = read_attention(saved(split, tmp_path / f"split{suffix}"), heads=4)
     b = read_attention(saved(gpt2_like("fused", prefix=prefix), tmp_path / f"f{suffix}"), heads=4)
     assert torch.equal(qk(a), qk(b)) and torch.equal(ov(a), ov(b))
-    assert torch.equal(a.norm_gain, b.norm_gain)
+    gains = torch.stack([split[f"h.{n}.att.norm.w"] for n in range(2)])
+    assert torch.equal(a.norm_gain, gains) and torch.equal(b.norm_gain, gains)
     # By hand: (in, out) means x @ w, heads side by side.
     x = torch.randn(5, 32)
     for head in range(4):

@@ -82,6 +82,8 @@ def test_every_run_has_a_file_of_its_own():
     assert len(names) == len(changes) + 1
     same_run = replace(RECORD, final_accuracy=0.1, device="another", commit="abc")
     assert same_run.filename == RECORD.filename
+    turned = replace(RECORD, recipe=dict(reversed(RECORD.recipe.items())))
+    assert turned.filename == RECORD.filename, "a dictionary's order says nothing"
 
 
 def test_shipped_records_load():

@@ -9,7 +9,14 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
-from minivit.storage import atomic_path, file_digest, read_tensors, write_tensors, write_text
+from minivit.storage import (
+    atomic_path,
+    file_digest,
+    read_tensors,
+    tensor_digest,
+    write_tensors,
+    write_text,
+)
 
 
 @pytest.fixture
@@ -47,6 +54,15 @@ def test_any_changed_byte_is_noticed(written):
         path.write_bytes(whole)
         original, notes = read_tensors(path)
         assert metadata == notes and all(torch.equal(found[n], original[n]) for n in original)
+
+
+def test_the_digest_sees_names_types_shapes_numbers_and_notes_but_no_order():
+    a, b = torch.zeros(2, 3), torch.ones(4)
+    contents = [{"a": a, "b": b}, {"b": a, "a": b}, {"a": a.T, "b": b}, {"a": a.int(), "b": b}]
+    contents += [{"a": a + 1, "b": b}, {"a": a}, {"a": a, "c": b}]
+    digests = {tensor_digest(each) for each in contents} | {tensor_digest(contents[0], {"n": "1"})}
+    assert len(digests) == len(contents) + 1
+    assert tensor_digest({"b": b, "a": a}) == tensor_digest({"a": a, "b": b})
 
 
 @pytest.mark.parametrize("keep", [0, 7, 100, -1])

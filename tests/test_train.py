@@ -1,3 +1,4 @@
+import itertools
 import math
 import os
 import signal
@@ -12,8 +13,11 @@ import pytest
 import torch
 
 from minivit.augment import Augment
+from minivit.checkpoint import _alike, _sketch
 from minivit.data import ImageSet, epoch_batches
+from minivit.init import ATTENTION, initialize_
 from minivit.model import ViT, ViTConfig
+from minivit.recipes import SMOKE
 from minivit.runtime import Precision, stream
 from minivit.storage import read_tensors, write_tensors
 from minivit.train import TrainConfig, decay_groups, evaluate, train, warmup_cosine
@@ -602,6 +606,17 @@ def test_another_run_is_refused_by_the_name_of_what_differs(tmp_path):
             )
         assert words in str(caught.value)
     assert file.read_bytes() == before
+
+
+def test_the_arms_of_one_seed_start_from_weights_that_a_checkpoint_tells_apart():
+    """At the smallest scale, where the table of positions outweighs the attention weights."""
+    starts = {
+        name: _sketch(initialize_(ViT(SMOKE.model), "torch_default", name, seed=0).state_dict())
+        for name in ATTENTION
+    }
+    for one, other in itertools.combinations(starts, 2):
+        assert not _alike(starts[one], starts[other]), (one, other)
+        assert _alike(starts[one], [x * (1 + 1e-4) for x in starts[one]])
 
 
 def test_a_checkpoint_of_another_device_is_another_run(tmp_path):

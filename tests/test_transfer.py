@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks import few_images
-from minivit import ViT, ViTConfig, cifar10, evaluate
+from minivit import ViT, ViTConfig, cifar10, evaluate, train
 from minivit.catalog import CATALOG, Preprocessing
 from minivit.compare import Arm, prepare
 from minivit.recipes import LAPTOP, SMOKE, as_json, recipe_digest
@@ -95,7 +95,14 @@ def test_an_enlarged_image_is_the_whole_image(data):
     assert torch.equal(large.labels, few_of_them.labels)
 
 
-def test_fine_tuning_trains_a_copy_and_looks_once(data, tmp_path):
+def test_fine_tuning_trains_a_copy_and_looks_once(data, tmp_path, monkeypatch):
+    seeds = []  # of order and augmentation; that of the head is tested above
+
+    def spied(*sets, seed, **how):
+        seeds.append(seed)
+        return train(*sets, seed=seed, **how)
+
+    monkeypatch.setattr("minivit.transfer.train", spied)
     rough = replace(TINY, training=replace(TINY.training, precision="bfloat16"))
     model, task = pretrained(), prepare(rough, data, tmp_path)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -112,6 +119,7 @@ def test_fine_tuning_trains_a_copy_and_looks_once(data, tmp_path):
     again, repeated = fine_tune(model, task, seed=3, device="cpu", checkpoint=tmp_path / "file")
     assert torch.equal(again.head.weight, tuned.head.weight), "read from the checkpoint"
     assert repeated.final.validation_accuracy == last.validation_accuracy
+    assert seeds == [3, 3]
 
 
 def test_few_takes_a_part_of_the_validation_images(data, tmp_path):
