@@ -44,7 +44,8 @@ edit: a test compares this page with the records. Our configuration is the scale
 Theirs are larger and train for longer. So neither *not at this scale* nor *contradicted* refutes
 them.
 
-*Mark*: A, we read it in the paper, its abstract or its code; B, quoted by somebody who read it.
+*Mark*: A, we read it at the source (paper, abstract, README or code); B, quoted by somebody who
+read it.
 *Ours*: percentage points with a 95 % interval over seeds, paired; not corrected for their number.
 
 | claim | source | mark | theirs | ours: contrast | ours | verdict | records |

@@ -1,7 +1,7 @@
 """What the paper and its follow-ups claim, and the contrast of our runs that stands beside it.
 
-The confidence mark is that of our source for *their* number: A, read in the paper, its abstract or
-its code; B, quoted by somebody who read it, or in two sources that agree.
+The confidence mark is that of our source for *their* number: A, read at the source (paper,
+abstract, README or code); B, quoted by somebody who read it, or in two sources that agree.
 """
 
 from collections.abc import Callable

@@ -129,3 +129,16 @@ def test_shuffling_what_is_learned_from_zero_is_refused():
 def test_a_variant_is_a_dictionary_of_texts():
     assert parse_variant("heads=4,pool=cls") == {"heads": "4", "pool": "cls"}
     assert parse_variant("") == {}
+
+
+def test_positions_are_as_small_as_the_protocol_says():
+    """Random ones and the table × 0.04: alike over all entries, half between patches."""
+
+    def sizes(variant):
+        model = ViT(vary(LAPTOP, variant).model)
+        initialize_(model, "torch_default", "plain", seed=0)
+        rows = change_start_(model, variant, seed=0).pos_embed.detach()[0]
+        return [round(x.item(), 2) for x in (rows.std(), (rows - rows.mean(0)).std())]
+
+    assert sizes("positions=learned") == [0.02, 0.02]
+    assert sizes("position_scale=0.04") == [0.02, 0.01]
