@@ -409,7 +409,9 @@ KINDS = ["a.tar", "a.tgz", "a.tar.gz", "a.tar.xz", "a.zip", "folder"]
 def test_every_kind_gives_the_same_images(tmp_path, kind, top):
     files = small_files(top)
     backwards = dict(reversed(files.items()))  # what an archive holds first must not matter
-    path = write(tmp_path / kind, backwards | {top + "README.txt": b"", top + "train/._x.png": b""})
+    path = write(
+        tmp_path / kind, backwards | {top + "README.txt": b"", top + "train/cat/._x.png": b""}
+    )
     train, test = cifar10(path, "folder")
     expected = [np.array(Image.open(io.BytesIO(data))) for data in files.values()]
     expected = torch.from_numpy(np.stack(expected)).permute(0, 3, 1, 2)
@@ -486,6 +488,7 @@ def test_a_path_out_of_the_archive_is_refused(tmp_path, kind, name):
         ({"train/cat/7.png": encoded(7)[:-500]}, "train/cat/7.png is no readable image"),
         ({"train/cat/7.jpg": encoded(7, "JPEG")[:-300]}, "train/cat/7.jpg is no readable image"),
         ({"train/cat/7.png": encoded(7, mode="L")}, "train/cat/7.png is in mode L"),
+        ({"train/cat/7.png": encoded(7, mode="P")}, "train/cat/7.png is in mode P"),
         ({"train/cat/7.png": encoded(7, size=16)}, r"train/cat/7.png has \(16, 16\) pixels"),
         ({"train/cow/7.png": encoded(7)}, r"missing or hold no images: test/cow; each class"),
         ({"test/cow/7.png": encoded(7)}, r"missing or hold no images: train/cow; each class"),

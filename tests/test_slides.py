@@ -111,19 +111,22 @@ def test_each_rule_can_be_broken():
     assert typed_numbers("53.1 points, in 36 heads; lesson 05, 95 %, $x_{12}$") == ["53.1", "36"]
 
 
-def test_what_is_not_there_is_a_sentence():
+def test_what_is_not_there_is_a_sentence(monkeypatch):
     for call, words in (
         ('{{ figure("nothing") }}', "no lesson has a cell tagged 'slide:nothing'"),
         ('{{ figure("significance") }}', "keeps 0 figures"),
         ('{{ said("significance", "no such (words)") }}', "is 0 times in slide:significance"),
         ('{{ said("significance", "([0-9])") }}', "times in slide:significance"),
         ('{{ printed("significance", "no such") }}', "no line of slide:significance"),
-        ('{{ gains("no_base") }}', "fewer than two final runs"),
+        ('{{ gains("no_base") }}', "'no_base' is not one of torch_default"),
     ):
         with pytest.raises(ValueError, match=words):
             slides.built(deck(call))
     with pytest.raises(ValueError, match="minutes"):
         slides.slides_of("## A title\n\nNotes:\nno minutes")
+    with monkeypatch.context() as patch, pytest.raises(ValueError, match="fewer than two final"):
+        patch.setattr(slides, "final_runs", lambda *_: [])
+        slides.built(deck('{{ gains("torch_default") }}'))
     without_words = {"layout": {"title": {"text": "x"}, "height": 300}}
     with pytest.raises(ValueError, match="no alternative text"):
         slides.Figures().place(without_words)
