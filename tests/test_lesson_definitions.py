@@ -1100,9 +1100,11 @@ def test_07_final_runs_are_shown_or_said_to_be_missing(lesson_07, monkeypatch, c
             assert re.search(r"8 heads +\+1\.0 ", printed)
             assert re.search(r"class token +\+3\.0 ", printed)
             assert re.search(r"plain with patch embedding × 4 − plain +\+2\.0 ", printed)
+            assert re.search(r"both × 4: mimetic − rotated +\+3\.0 ", printed)
+            assert re.search(r"gain with 1 head − gain with 8 +\+2\.0 ", printed)
             assert re.search(r"2,250 images, 40 epochs +\+3\.0 .*n = 3", printed)
             assert len(shown) == 2 and "8 heads +1.0" in alt_text(shown.pop())
             shown.clear()
         else:
-            rows = 9 + len(given["changes"])  # with plain alone, and the one asked for above
+            rows = 12 + len(given["changes"])  # 8 above them, 4 below
             assert "−" in printed and printed.count("not recorded yet") == rows and not shown
