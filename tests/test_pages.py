@@ -127,6 +127,8 @@ def test_links_to_exercises_lead_to_the_repository_once_it_has_an_address():
     without = soup_of(MARKDOWN(cell)).select_one("main")
     assert [a["href"] for a in without.select("a")] == ["08_b.html"]
     assert "ex (exercises/07_x.ipynb)" in without.text
+    folded = soup_of(printing("3\nyou said: None\n"), MARKDOWN(cell)).select(".answer a")
+    assert [a["href"] for a in folded] == ["08_b.html"]
     with_one = soup_of(MARKDOWN(cell), address="https://github.com/a/b").select("main a")
     where = "https://github.com/a/b/blob/HEAD/exercises/07_x.ipynb"
     assert [a["href"] for a in with_one] == [where, "08_b.html"]

@@ -66,10 +66,11 @@ def repository(root):
 def lesson_page(notebook, before, after, address):
     """One lesson as HTML. Raises ValueError for a figure that says nothing to the blind."""
     figures = []
-    for cell, following in pairwise([*notebook.cells, None]):
-        fold(cell, following)
+    for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = LINK.sub(lambda found: linked(found, address), cell.source)
+    for cell, following in pairwise([*notebook.cells, None]):
+        fold(cell, following)
         for output in cell.get("outputs", []):
             drawn_by_the_page(output, figures)
     title, _ = opening(notebook)
@@ -155,6 +156,7 @@ the code above it, before the page was made."""
 
 
 def page(notebook, *, title, figures, before, contents, after):
+    """A notebook as HTML, with links to the files before, contents and after (None: no link)."""
     exporter = HTMLExporter(
         template_name="classic", template_file=str(TEMPLATE), exclude_anchor_links=True
     )
