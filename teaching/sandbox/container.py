@@ -45,7 +45,8 @@ def require(hidden):
     if problem:
         raise ValueError(
             f"learners' code can't run as user {user}: {problem}. Make Python's own folder, and "
-            f"those above it, readable for everybody: chmod -R a+rX {sys.prefix}"
+            f"those above it, readable for everybody: chmod -R a+rX {sys.prefix} (a venv's Python "
+            f"lies elsewhere: here it is {os.path.realpath(sys.executable)})"
         )
     if seen := done.stdout.split("\n")[0]:
         raise ValueError(
