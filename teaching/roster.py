@@ -3,8 +3,8 @@
 | whose | columns that must be there | may be there |
 | --- | --- | --- |
 | yours | id, name | canvas_id, moodle_id |
-| Canvas | Student, ID, SIS User ID, SIS Login ID, Section | |
-| Moodle | Identifier, Full name | ID number, Email address |
+| Canvas | Student (or LastName, FirstName), ID, Section | SIS User ID, SIS Login ID |
+| Moodle | Identifier, Full name | ID number, Email address, Status |
 
 Each may also have extension_hours, and time_factor (1.5: half as much time again, in a timed
 session). Commas, semicolons or tabs; UTF-8, with or without the mark that Excel puts in front.
@@ -13,19 +13,28 @@ session). Commas, semicolons or tabs; UTF-8, with or without the mark that Excel
 import csv
 import io
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+# What Canvas's import wants to find, in this order. Its export has the two in the middle only for
+# those who may see them, and two columns for a name where the class shows last names apart.
 CANVAS = ("Student", "ID", "SIS User ID", "SIS Login ID", "Section")
+CANVAS_HAS, CANVAS_APART = ("Student", "ID", "Section"), ("LastName", "FirstName", "ID", "Section")
 MOODLE = ("Identifier", "Full name")
 OWN = ("id", "name")
 ID = re.compile(r"[^\s/\\.][^/\\\x00-\x1f]{0,63}")
+# Moodle's Status: "Submitted for grading - 3 mins 31 secs late - Released"
+MOODLE_LATE = re.compile(r"(?:^| - )(\d[\w ]* late)(?: - |$)")
 
 
 @dataclass(frozen=True)
 class Learner:
-    """One line of a roster. aliases: what Canvas, Moodle or JupyterHub may call this learner."""
+    """One line of a roster.
+
+    aliases: what Canvas, Moodle or JupyterHub may call this learner. late: what the platform itself
+    says of how late the work came in, or empty.
+    """
 
     id: str
     name: str
@@ -33,6 +42,7 @@ class Learner:
     extension_hours: float = 0.0
     time_factor: float = 1.0
     canvas: tuple[str, ...] = ()  # the five columns of CANVAS
+    late: str = ""
 
 
 @dataclass(frozen=True)
@@ -128,13 +138,14 @@ def _rows(path):
 
 
 def _kind(path, header):
-    for columns, kind in ((CANVAS, _canvas), (MOODLE, _moodle), (OWN, _own)):
+    kinds = ((CANVAS_HAS, _canvas), (CANVAS_APART, _canvas), (MOODLE, _moodle), (OWN, _own))
+    for columns, kind in kinds:
         if all(name in header for name in columns):
             return kind
     raise ValueError(
         f"{path} has the columns {', '.join(header)}; a roster has id and name, or is Canvas's "
-        f"gradebook export ({', '.join(CANVAS)}) or Moodle's worksheet ({', '.join(MOODLE)}), in "
-        "English: set the platform to English for the download, or rename the columns"
+        f"gradebook export ({', '.join(CANVAS_HAS)}) or Moodle's worksheet ({', '.join(MOODLE)}), "
+        "in English: set the platform to English for the download, or rename the columns"
     )
 
 
@@ -145,17 +156,20 @@ def _own(row, where):
 
 
 def _canvas(row, where):
-    name, number, sis, login, _ = (row[column] for column in CANVAS)
-    if not number:  # the lines of points possible and of posting policies
+    if not row["ID"]:  # the lines of points possible and of posting policies
         return None
-    canvas = tuple(row[column] for column in CANVAS)
+    if "Student" not in row:
+        row = {**row, "Student": f"{row['LastName']}, {row['FirstName']}"}
+    canvas = name, number, sis, login, _ = tuple(row.get(column, "") for column in CANVAS)
     return _learner(row, where, login or number, name, (number, sis, login), canvas)
 
 
 def _moodle(row, where):
     number = row["Identifier"].removeprefix("Participant").strip()
     aliases = (number, row.get("ID number", ""), row.get("Email address", ""))
-    return _learner(row, where, next(filter(None, aliases[::-1])), row["Full name"], aliases, ())
+    late = MOODLE_LATE.search(row.get("Status", ""))
+    learner = _learner(row, where, next(filter(None, aliases[::-1])), row["Full name"], aliases, ())
+    return replace(learner, late=f"{late[1]} in Moodle" if late else "")
 
 
 def _learner(row, where, id, name, aliases, canvas):

@@ -265,10 +265,9 @@ def _late(learner, found, due):
     if due and found.time:
         hours = (found.time - due.for_(learner)).total_seconds() / 3600
         return f"{hours:.1f} h" if hours > 0 else ""
-    if not found.late:
-        return ""
+    said = learner.late or ("LATE in Canvas" if found.late else "")
     has = f", extension {learner.extension_hours:g} h" if learner.extension_hours else ""
-    return f"LATE in Canvas{has}"
+    return said and said + has
 
 
 def read(learner, path):

@@ -71,6 +71,39 @@ def test_three_kinds_of_roster(roster, comma, encoding):
 
 
 @pytest.mark.parametrize(
+    "header, line, id, canvas",
+    [
+        ("Student,ID,Section", '"Ray, Bob",102,B', "102", ("Ray, Bob", "102", "", "", "B")),
+        (
+            "LastName,FirstName,ID,SIS Login ID,Section",
+            "Ray,Bob,102,bob@x.edu,B",
+            "bob@x.edu",
+            ("Ray, Bob", "102", "", "bob@x.edu", "B"),
+        ),
+    ],
+)
+def test_canvas_leaves_columns_out_or_splits_the_name(roster, folder, header, line, id, canvas):
+    people = read_roster(roster(f"{header},Exercise 4 (31415)\n{line},\n"))
+    assert [(each.id, each.canvas) for each in people] == [(id, canvas)]
+    assert read_folder(folder("raybob_102_9002_04.ipynb"), people)[0].cells
+
+
+def test_moodle_says_itself_who_was_late(roster, folder):
+    status = [
+        "Submitted for grading - 3 mins 31 secs late - Released -  - ",
+        "Submitted for grading - Released -  - ",
+        "No submission - Assignment is overdue by: 2 days",
+        "Submitted for grading - 1 day 2 hours late",
+    ]
+    names = ["Ann Lee", "Bob Ray", "Cyd Latecomer", "Dan Late"]
+    rows = [f"Participant {n},{name},{status[n]}" for n, name in enumerate(names)]
+    people = read_roster(roster("\n".join(["Identifier,Full name,Status", *rows])))
+    files = [f"{name}_{n}_assignsubmission_file_/x.ipynb" for n, name in enumerate(names)]
+    late = [each.late for each in read_folder(folder(files[0], files[1], files[3]), people)]
+    assert late == ["3 mins 31 secs late in Moodle", "", "", "1 day 2 hours late in Moodle"]
+
+
+@pytest.mark.parametrize(
     "text, sentence",
     [
         ("", "is empty; a roster begins with the line id,name"),
