@@ -197,6 +197,19 @@ def test_a_model_of_another_library_is_not_saved(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_fixed_positions_that_were_changed_are_not_lost_in_silence(tmp_path):
+    path = tmp_path / "model.safetensors"
+    fixed, learned = model_of(positions="sincos"), model_of(positions="sincos_learned")
+    for model in (fixed, learned):
+        model.pos_embed.data.mul_(0.5)
+    with pytest.raises(ValueError, match="fixed positions were changed"):
+        save_model(fixed, path)
+    assert not list(tmp_path.iterdir())
+    save_model(learned, path)
+    assert torch.equal(load_model(path).pos_embed, learned.pos_embed)
+    save_model(model_of(positions="sincos").bfloat16(), path)  # rounded with the rest, not changed
+
+
 def test_a_damaged_or_foreign_model_file_is_refused(tmp_path):
     path = tmp_path / "model.safetensors"
     save_model(model_of(), path)
