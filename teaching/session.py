@@ -48,8 +48,15 @@ class Session:
 def grade_one(box, submission, keys, secret, limits):
     """The record of one submission: plain data, and nothing out of an answer to a hidden case."""
     session = Session(box, submission, [key.question.function for key in keys], limits)
-    answers = [_answers(session, key, secret, submission.learner) for key in keys]
+    asked = [_Asked(session, key) for key in keys]
+    # What is said of a visible case may carry what a learner's code has put aside. So all of them
+    # come before the first hidden one.
+    for each in asked:
+        each.answer(each.key.question.visible)
+    for each in asked:
+        each.answer(hidden_cases(each.key, secret, submission.learner))
     session.close()
+    answers = [each.answers for each in asked]
     results = [each for pairs in answers for _, given in pairs for each in given]
     kinds = [kind for _, kind, _ in session.cells] + [r.problem.kind for r in results if r.problem]
     judged = [_judged(*pair) for pair in zip(keys, answers, strict=True)]
@@ -66,24 +73,24 @@ def grade_one(box, submission, keys, secret, limits):
     }
 
 
-def _answers(session, key, secret, learner):
-    """[(case, results)] of one question.
+class _Asked:
+    """One question put to a submission. answers: [(case, results)] of the cases so far."""
 
-    After a call that did not come back no more are made; nor after one to a stub.
-    """
-    function, answers, last = key.question.function, [], None
-    for case in (*key.question.visible, *hidden_cases(key, secret, learner)):
-        results = []
-        for arguments in case.calls:
-            if function not in session.names:
-                result = Result(problem=Problem("missing", ""))
-            else:
-                result = last or session.call(function, arguments)
-                kind = result.problem and result.problem.kind
-                last = {"stopped": NOT_RUN, "unwritten": result}.get(kind)
-            results.append(result)
-        answers.append((case, tuple(results)))
-    return answers
+    def __init__(self, session, key):
+        self.session, self.key, self.answers = session, key, []
+        self.last = None  # after a call that did not come back no more are made; nor to a stub
+
+    def answer(self, cases):
+        self.answers += [(case, tuple(map(self._call, case.calls))) for case in cases]
+
+    def _call(self, arguments):
+        function = self.key.question.function
+        if function not in self.session.names:
+            return Result(problem=Problem("missing", ""))
+        result = self.last or self.session.call(function, arguments)
+        kind = result.problem and result.problem.kind
+        self.last = {"stopped": NOT_RUN, "unwritten": result}.get(kind)
+        return result
 
 
 def _judged(key, answers):

@@ -96,6 +96,13 @@ def test_stub_is_told_from_a_crash(capsys):
     check("other-layout", lambda qkv, out, heads: undefined)  # noqa: F821
     assert "raised NameError: name 'undefined' is not defined" in capsys.readouterr().out
 
+    def not_in_torch(qkv, out, heads):
+        return torch.linalg.svd(qkv.bfloat16())  # a NotImplementedError of torch's
+
+    check("other-layout", not_in_torch)
+    said = capsys.readouterr().out
+    assert "not implemented for 'BFloat16'" in said and "qkv.bfloat16()" in said
+
 
 @pytest.mark.parametrize(
     "arguments, words",

@@ -6,11 +6,15 @@ import io
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
 import pytest
 
+import minivit
+from minivit.checks import examples
 from minivit.checks.calls import call
 from teaching import grade as grading
 from teaching.exercises import EXERCISES, SOLUTIONS
@@ -18,7 +22,7 @@ from teaching.grade import NotReady, grade, questions_of
 from teaching.keys import KEYS as ALL_KEYS
 from teaching.sandbox import box as boxes
 from teaching.sandbox import seccomp
-from teaching.sandbox.box import LIMITS, SandboxEnded, learner_package
+from teaching.sandbox.box import LIMITS, Sandbox, SandboxEnded, learner_package
 from teaching.submissions import MOST_BYTES, Submission, read, read_folder
 
 NOTEBOOK = SOLUTIONS / "01_patches_attention_and_forms.ipynb"  # 3, 5, 4 and 4 points
@@ -238,6 +242,19 @@ def test_changed_cells_and_points_change_nothing(tmp_path):
     assert run([read("eve", path)], tmp_path / "out")[0]["points"] == 16
 
 
+def test_an_input_that_was_put_aside_is_no_hidden_one(tmp_path):
+    first, second = (key.question for key in KEYS[:2])
+    thief = (
+        "kept = []\n"
+        f"def {first.function}(**given):\n    kept.append(given)\n"
+        f"def {second.function}(**given):\n    raise ValueError(f'kept {{len(kept)}} inputs')"
+    )
+    (record,) = run([submission("eve", thief)], tmp_path)
+    told = [case["said"] for case in record["questions"][1]["cases"] if case["visible"]]
+    visible = sum(len(case.calls) for case in first.visible)
+    assert all(f"kept {visible} inputs" in said for said in told) and told
+
+
 def test_what_is_handed_out_gets_nothing(tmp_path):
     stub = read("new", EXERCISES / NOTEBOOK.name)
     assert run([stub], tmp_path)[0]["points"] == 0
@@ -254,6 +271,52 @@ def test_package_for_grading_lacks_what_is_asked_for(tmp_path):
     compile(text, "init.py", "exec")
     with pytest.raises(ValueError, match="no function 'nothing'"):
         learner_package(tmp_path / "again", ["init.nothing"])
+
+
+def test_package_for_grading_has_the_examples_of_a_notebook_and_no_judge(tmp_path):
+    learner_package(tmp_path, ALL_KEYS["sick-layer"].withheld)
+    code = (
+        "import sys; from minivit.checks import check, examples\n"
+        "check('sick-layer', None)\n"
+        "print(examples('sick-layer'))\n"
+        "assert not [name for name in sys.modules if 'question' in name]\n"
+        "examples('other')"
+    )
+    where = {"env": {**os.environ, "PYTHONPATH": str(tmp_path)}, "cwd": tmp_path}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, **where)
+    assert done.stdout == f"{examples('sick-layer')}\n"
+    assert "'other' is not a question; the questions are" in done.stderr
+
+
+def test_what_a_sandbox_shows_can_be_read_by_its_user(tmp_path, monkeypatch):
+    closed = tmp_path / "minivit"
+    shutil.copytree(Path(minivit.__file__).parent, closed)
+    for path in (closed, *closed.rglob("*")):  # as in the container, where learners are others
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    monkeypatch.setattr(boxes.minivit, "__file__", str(closed / "__init__.py"))
+    monkeypatch.setattr(Sandbox, "_start", lambda self: None)
+    with Sandbox(ALL_KEYS["qk-head"].withheld) as box:
+        inside = Path(box.folder.name)
+        for path in (inside, *inside.rglob("*")):
+            assert path.stat().st_mode & 0o777 == (0o755 if path.is_dir() else 0o644), path
+
+
+@pytest.mark.parametrize(
+    "said, advice",
+    [
+        ("bwrap: setting up uid map: Permission denied", "Ubuntu from 23.10 on"),
+        ("bwrap: execvp true: No such file", "apt-get install bubblewrap"),
+    ],
+)
+def test_the_advice_fits_why_bubblewrap_cant_run(monkeypatch, said, advice):
+    done = subprocess.CompletedProcess([], 1, "", said)
+    monkeypatch.setattr(boxes.sys, "platform", "linux")
+    monkeypatch.setattr(boxes.shutil, "which", lambda _: "/usr/bin/bwrap")
+    monkeypatch.setattr(boxes.seccomp, "program", lambda: b"")
+    monkeypatch.setattr(boxes.subprocess, "run", lambda *_, **__: done)
+    with pytest.raises(ValueError, match=said) as error:
+        boxes.require()
+    assert advice in str(error.value)
 
 
 def test_nothing_is_graded_without_a_sandbox(tmp_path, monkeypatch, capsys):

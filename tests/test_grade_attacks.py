@@ -104,13 +104,14 @@ def test_magics_and_shell_lines_do_nothing_and_plots_may_fail(box):
         "%matplotlib inline\n!rm -rf /\nfiles = !ls\n%pip install nothing",
         "%%bash\nexit 1",
         "%%time\nimport torch",
+        "display(torch.eye(2))",
         "raise RuntimeError('a plot that fails')",
         HONEST,
         "check('other-layout', products)",
     ]
     record = marked(box, ["from minivit.checks import check", *cells])
     assert record["points"] == FULL
-    assert [number for number, _, _ in record["cells"]] == [5]
+    assert [number for number, _, _ in record["cells"]] == [6]
     assert "a plot that fails" in record["cells"][0][2]
 
 

@@ -118,6 +118,21 @@ def turned_in_part(first, second, generator):
     return first, rows
 
 
+def signs(first, second, generator):
+    return first, (torch.randint(0, 2, (len(second), 1), generator=generator) * 2.0 - 1) * second
+
+
+def signs_of_noise(first, second, generator):
+    return first * torch.randn(first.shape[1], generator=generator).sign(), second
+
+
+def half_the_signs(first, second, generator):
+    """As many −1 as 1, in a random order: the trace is gone, the diagonal is not."""
+    size = len(second)
+    order = torch.randperm(size, generator=generator)
+    return first, torch.where(order < size // 2, 1.0, -1.0)[:, None] * second
+
+
 def turned_a_little(first, second, generator):
     noise = 0.02 * torch.randn(len(second), len(second), generator=generator)
     return first, torch.linalg.matrix_exp(noise - noise.T) @ second
@@ -170,6 +185,9 @@ KEY = Key(
         Mutant("minus", opposite, "sign"),
         Mutant("R on both sides", partial(turned, before="R", behind="RT"), "both-sides"),
         Mutant("taken apart anew", taken_apart, "taken-apart"),
+        Mutant("random signs", signs, "signs"),
+        Mutant("signs of noise", signs_of_noise, "signs"),
+        Mutant("as many −1 as 1", half_the_signs, "signs"),
         Mutant("a third turned", turned_in_part, "weakened"),
         Mutant("turned a little", turned_a_little, "weakened"),
         Mutant("a generator of its own", own_generator, "generator"),

@@ -46,12 +46,12 @@ def by_loops(rows, columns, waves, beta, k):
 
 
 def with_factors(rows, columns, waves, beta, k):
-    """W_Q and W_K written out, numbers of a token in another order, numpy."""
+    """W_Q and W_K of width k written out, numbers of a token in another order, numpy."""
     row, column = np.divmod(np.arange(rows * columns), columns)
     angles = np.concatenate([np.outer(column, waves.numpy()), np.outer(row, waves.numpy())], 1)
     tokens = np.concatenate([np.sin(angles), np.cos(angles)], 1)
-    query = tokens @ (abs(beta) ** 0.5 * np.eye(tokens.shape[1]))
-    key = tokens @ (np.sign(beta) * abs(beta) ** 0.5 * np.eye(tokens.shape[1]))
+    query = tokens @ (abs(beta) ** 0.5 * np.eye(tokens.shape[1], k))
+    key = tokens @ (np.sign(beta) * abs(beta) ** 0.5 * np.eye(tokens.shape[1], k))
     shares = np.exp(query @ key.T / k**0.5)
     return shares / shares.sum(1, keepdims=True)
 
@@ -137,7 +137,8 @@ def hidden(rng):
     for sign in (1, 1, -1):
         rows, columns = 2 + rng.choice(5, size=2, replace=False)
         waves = rng.uniform(0.2, 1.4, int(rng.integers(2, 5))).astype(np.float32).tolist()
-        beta, k = sign * float(rng.uniform(1.5, 3)), int(rng.choice([5, 7, 11, 13, 19, 23]))
+        # A token has up to 16 numbers; a narrower head could not hold beta · I.
+        beta, k = sign * float(rng.uniform(1.5, 3)), int(rng.choice([17, 19, 21, 23, 26, 29]))
         title = f"{len(waves)} waves, {rows} rows of {columns}, beta {beta:+.2f}"
         cases.append(case(title, int(rows), int(columns), waves, beta, k))
     return tuple(cases)

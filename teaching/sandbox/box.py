@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import minivit
-from minivit.checks import calls
+from minivit.checks import QUESTIONS, calls
 from minivit.checks.calls import Problem, Result, belongs, pack, unpack
 from teaching.sandbox import seccomp
 from teaching.sandbox.frames import Pipe
@@ -29,6 +29,12 @@ HERE = Path(__file__).resolve().parent
 SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/sbin", "/etc/ld.so.cache", "/etc/alternatives")
 INSIDE = ("zygote", "inside", "frames", "processes")  # what is copied in, beside `calls`
 FIRST_USER = 61_000  # started by root, each sandbox runs as a user of its own
+
+
+FORBIDDEN = (
+    "This system does not let bubblewrap make namespaces (Ubuntu from 23.10 on, for one): see "
+    "“Where bubblewrap can't run” in teaching/grading.md. Nothing was graded."
+)
 
 
 class Limits(NamedTuple):
@@ -61,22 +67,24 @@ def require():
         ["bwrap", *_namespaces(), "--ro-bind", "/", "/", "true"], capture_output=True, text=True
     )
     if done.returncode:
-        raise ValueError(f"bubblewrap can't run here: {done.stderr.strip()[:200]}. {advice}")
+        said = done.stderr.strip()[:200]
+        forbidden = "uid map" in said or "namespace" in said
+        raise ValueError(f"bubblewrap can't run here: {said}. {FORBIDDEN if forbidden else advice}")
 
 
 def learner_package(folder, withheld):
     """Writes the package that a learner's code imports while it is graded into `folder`.
 
-    It is minivit without checks and without the bodies of `withheld`, "module.function" each.
-    Raises ValueError for a function that is not there.
+    It is minivit without judges and without the bodies of `withheld`, "module.function" each; the
+    visible cases are there as data. Raises ValueError for a function that is not there.
     """
     target = Path(folder) / "minivit"
     unwanted = shutil.ignore_patterns("__pycache__", "checks", "*.pyc")
     shutil.copytree(Path(minivit.__file__).parent, target, ignore=unwanted)
     (target / "checks").mkdir()
-    stub = '"""Checks do not run while grading."""\n\n\ndef check(*_, **__):\n    pass\n'
-    stub += "\n\ndef examples(*_, **__):\n    return {}\n"
-    (target / "checks" / "__init__.py").write_text(stub, encoding="utf-8")
+    shutil.copy(HERE / "no_checks.py", target / "checks" / "__init__.py")
+    shutil.copy(calls.__file__, target / "checks")
+    (target / "checks" / "examples").write_bytes(pack(_visible_cases()))
     for name in withheld:
         module, function = name.rsplit(".", 1)
         path = target / f"{module}.py"
@@ -84,12 +92,20 @@ def learner_package(folder, withheld):
     return target
 
 
+def _visible_cases():
+    """{question: {title: arguments}}, what `minivit.checks.examples` gives in a notebook."""
+    return {
+        question.id: {case.title: case.calls[0] for case in question.visible}
+        for question in QUESTIONS.values()
+    }
+
+
 def _without_body(source, function):
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef) and node.name == function:
             lines = source.splitlines()
             indent = " " * node.body[0].col_offset
-            says = f'raise NotImplementedError("{function} is not there while grading")'
+            says = f'raise RuntimeError("{function} is not there while grading")'
             lines[node.body[0].lineno - 1 : node.end_lineno] = [indent + says]
             return "\n".join(lines) + "\n"
     raise ValueError(f"minivit has no function {function!r} to withhold")
@@ -107,11 +123,13 @@ class Sandbox:
     def __enter__(self):
         self.folder = tempfile.TemporaryDirectory(prefix="minivit-grade-")
         inside = Path(self.folder.name)
-        inside.chmod(0o755)
         learner_package(inside / "lib", self.withheld)
         for source in (*(HERE / f"{name}.py" for name in INSIDE), calls.__file__):
             shutil.copy(source, inside)
         (inside / "filter").write_bytes(seccomp.program(families=(seccomp.AF_UNIX,)))
+        # Inside another user reads it, and what was copied may be closed to all but its owner.
+        for path in (inside, *inside.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
         self._start()
         return self
 

@@ -155,6 +155,7 @@ def notebook_namespace():
     sys.modules["__main__"] = module
     shell = NoShell(module.__dict__)
     module.__dict__["get_ipython"] = lambda: shell
+    module.__dict__["display"] = shell.display  # a notebook has it without an import
     return module.__dict__
 
 

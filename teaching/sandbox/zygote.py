@@ -72,7 +72,8 @@ def warm_up():
     import torch
 
     torch.set_num_threads(1)
-    for name in ("numpy", "minivit", "minivit.figures", "IPython.core.inputtransformer2"):
+    wanted = ("numpy", "scipy.stats", "minivit", "minivit.figures")
+    for name in (*wanted, "IPython.core.inputtransformer2"):
         with contextlib.suppress(ImportError):
             __import__(name)
 

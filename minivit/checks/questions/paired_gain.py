@@ -88,7 +88,7 @@ def interval(
     return np.array(mean), np.array(mean - half), np.array(mean + half)
 
 
-ANSWER = Fixed(interval, ("mean", "low", "high"), tolerance=3e-4, floor=1e-2)
+ANSWER = Fixed(interval, ("mean", "low", "high"), tolerance=1e-3, floor=1e-2)
 
 
 def _with(**slips):

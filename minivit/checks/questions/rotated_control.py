@@ -20,6 +20,8 @@ Return `(first, second)` for the control, of the same shapes, such that
 - their product A has the singular values that it had,
 - what A had to do with I is gone, as far as chance allows: the cosine between the new A and I,
   which is trace / (‖A‖ √dim), lies within ±6 / dim. (Its standard deviation is 1 / dim.)
+- nor does the diagonal stand out by its size, whatever its signs: its squares sum to at most
+  6 / dim of ‖A‖². (By chance to about 1 / dim.)
 
 All randomness comes from `generator`; two seeds give two controls. What you are given stays as it
 is.
@@ -87,6 +89,7 @@ def judge(case, results):
             or untouched(arguments, result)
             or _spectra(arguments, result)
             or _alignment(arguments, result)
+            or _diagonal(arguments, result)
             or drawn(result)
         )
         if finding:
@@ -114,6 +117,16 @@ def _alignment(arguments, result):
     before = aligned(whole(*_weights(arguments)))
     text = f"cosine with I {cosine:+.3f}, it was {before:+.3f}; within ±{6 / dim:.3f} is chance"
     return Finding("alignment", text, mine=product, target=example(arguments))
+
+
+def _diagonal(arguments, result):
+    product, dim = whole(*_weights(arguments, result)), arguments["first"].shape[1]
+    share = (np.diagonal(product) ** 2).sum() / (product**2).sum()
+    if share <= 6 / dim:
+        return None
+    text = f"the diagonal holds {share:.3f} of ‖A‖²; by chance about {1 / dim:.3f}, at most "
+    text += f"{6 / dim:.3f} is accepted"
+    return Finding("diagonal", text, mine=product, target=example(arguments))
 
 
 def example(arguments):
@@ -199,6 +212,13 @@ def flipped(old, new):
 
 
 @_of_first_call
+def signed(old, new):
+    """The entries of the diagonal have their sizes, and other signs."""
+    before, after = (np.diagonal(whole(*pair)) for pair in (old, new))
+    return _near(np.abs(after), np.abs(before)) and not _near(after, before)
+
+
+@_of_first_call
 def conjugated(old, new):
     return abs(aligned(whole(*new)) - aligned(whole(*old))) < 1e-3
 
@@ -259,6 +279,14 @@ DIAGNOSES = (
         ("alignment",),
     ),
     Diagnosis(
+        "signs",
+        "The diagonal has its size, and other signs: signs were drawn and nothing else. A matrix "
+        "of ±1 is a structure as well.",
+        2,
+        signed,
+        ("alignment", "diagonal"),
+    ),
+    Diagnosis(
         "both-sides",
         "The product was turned on both sides alike, R A Rᵀ: its trace stays, and I stays I.",
         3,
@@ -267,11 +295,10 @@ DIAGNOSES = (
     ),
     Diagnosis(
         "weakened",
-        "Some of the alignment is left: some directions were not turned, or not far enough, or "
-        "signs were drawn and nothing else.",
+        "Some of the alignment is left: some directions were not turned, or not far enough.",
         2,
         weakened,
-        ("alignment",),
+        ("alignment", "diagonal"),
     ),
 )
 
@@ -293,5 +320,5 @@ QUESTION = Question(
     tolerates="which side is turned, two different turns, a turn of the hidden numbers that "
     "cancels beside them, how an orthogonal matrix is drawn (a random permutation with random "
     "signs is one), float64",
-    first_hints={"product": 2, "alignment": 2},
+    first_hints={"product": 2, "alignment": 2, "diagonal": 2},
 )
