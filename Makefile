@@ -106,7 +106,7 @@ atlas: $(VENV)/.test  ## measure real checkpoints again for lesson 02 (MINIVIT_D
 	$(BIN)/python -m tools.atlas
 
 retarget:  ## set the repository's address everywhere: make retarget REPO=https://github.com/ORG/NAME
-	@$(PYTHON) tools/retarget.py "$(REPO)"
+	@$(PYTHON) tools/retarget.py "$(REPO)" $(TAG)
 
 picture: $(VENV)/.test  ## draw docs/readme.png again
 	$(BIN)/python -m tools.readme_picture

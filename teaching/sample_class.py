@@ -43,7 +43,8 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m teaching.sample_class")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--learners", type=int, default=200)
-    parser.add_argument("--exercise", default=EXERCISE)
+    hint = "another one gets stubs, loops and crashes, and no plausible wrong answers"
+    parser.add_argument("--exercise", default=EXERCISE, help=f"(default: {EXERCISE}; {hint})")
     options = parser.parse_args(arguments)
     for number in range(options.learners):
         text = nbformat.writes(sample(number, f"{options.exercise}.ipynb"))

@@ -22,9 +22,9 @@ FIELD = re.compile(r"\|\s*\*\*Minutes\*\*\s*\|\s*about (\d+)")
 # the repository yet is left out. Of 90 minutes in class, 10 are kept for talking.
 PLANS = {
     "One lab of 90 minutes": (
-        ("at home, before", ("00", "01b")),
+        ("at home, before", ("00", "01a", "01b", "02")),
         ("in class", ("04", "qk-head")),
-        ("at home, after", ("02", "exercises 04")),
+        ("at home, after", ("cut-diagonal", "05")),
     ),
     "One week, five times 90 minutes": (
         ("Monday, in class", ("00", "01a")),

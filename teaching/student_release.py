@@ -1,8 +1,9 @@
 """What learners get, as one zip: `python -m teaching.student_release` (make student-release).
 
-Lessons, exercises and the package with its checks. Only what is named here goes in, so that nothing
-new in the repository gets out by being forgotten: no solution, no key, no mutant, no secret. The
-same content gives the same bytes, so its digest can be published beside it.
+Lessons, exercises, the package with its checks, and how its numbers were measured. Only what is
+named here goes in, so that nothing new in the repository gets out by being forgotten: no solution,
+no key, no mutant, no secret. The same content gives the same bytes, so its digest can be published
+beside it.
 """
 
 import argparse
@@ -24,7 +25,11 @@ FILES = (
     "environment.yml",
     "pyproject.toml",
 )
-FOLDERS = ("docs", "minivit", "lessons", "exercises")
+FOLDERS = ("docs", "minivit", "lessons", "exercises", "benchmarks")
+NOTE = (
+    b"# minivit\n\n*This is the learners' copy. What README says of `tests`, `solutions`, "
+    b"`teaching` and `tools` is about the whole repository; `make test` has nothing to run here.*\n"
+)
 SKIPPED = ("__pycache__", ".ipynb_checkpoints")
 
 
@@ -54,6 +59,8 @@ def write(target, root=ROOT):
     with atomic_path(target) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, path in contents(root).items():
             data = path.read_bytes()
+            if name == "README.md":
+                data = data.replace(b"# minivit\n", NOTE, 1)
             if any(marker.encode() in data for marker in (BEGIN, END)):
                 raise ValueError(f"{name} holds a marked solution; nothing was written")
             entry = zipfile.ZipInfo(f"minivit-course/{name}", (2020, 1, 1, 0, 0, 0))

@@ -23,7 +23,9 @@ def cells(notebook, kind):
 
 
 def prose(notebook):
-    return "\n".join(source(cell) for cell in cells(notebook, "markdown"))
+    """What a learner reads; `make retarget` puts badges between the marks."""
+    text = "\n".join(source(cell) for cell in cells(notebook, "markdown"))
+    return re.sub("<!-- badges -->.*?<!-- /badges -->", "", text, flags=re.DOTALL)
 
 
 def outputs(notebook):

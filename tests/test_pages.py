@@ -134,6 +134,14 @@ def test_links_to_exercises_lead_to_the_repository_once_it_has_an_address():
     assert [a["href"] for a in with_one] == [where, "08_b.html"]
 
 
+def test_a_badge_is_a_picture_from_elsewhere_and_stays_out(tmp_path):
+    badge = "[![Open in Colab](https://elsewhere/badge.svg)](https://elsewhere/00.ipynb)"
+    words = f"# A title\n\n<!-- badges -->{badge}<!-- /badges -->\n\nWhat it is about."
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(words)])
+    nbformat.write(notebook, tmp_path / "00.ipynb")
+    assert tool.read(tmp_path / "00.ipynb").cells[0].source == "# A title\n\nWhat it is about."
+
+
 def test_a_figure_without_words_is_refused():
     assert soup_of(showing({"meta": {"alt": "words"}})).select("[aria-label=words]")
     with pytest.raises(ValueError, match="no alternative text"):

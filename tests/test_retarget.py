@@ -66,6 +66,35 @@ def test_address_reaches_every_file(retarget, copy):
     assert [second["source"][i] for i in (0, 2)] == [before[1]["source"][i] for i in (0, 2)]
 
 
+def test_a_tag_is_what_badges_open_and_setup_cells_install(retarget, copy):
+    retarget(copy, ADDRESS, "2026-autumn")
+    first, second = json.loads((copy / LESSON).read_text("utf-8"))["cells"]
+    assert f"/mini.vit/blob/2026-autumn/{LESSON})" in first["source"][1]
+    assert second["source"][1] == f'REPOSITORY = "{ADDRESS}@2026-autumn"  # set by make\n'
+    assert f"repository-code: {ADDRESS}\n" in (copy / "CITATION.cff").read_text("utf-8")
+    retarget(copy, ADDRESS)
+    assert not any(b"autumn" in text for text in contents(copy).values())
+    before = contents(copy)
+    with pytest.raises(ValueError, match="TAG is 'a b'; it must be the name of a tag"):
+        retarget(copy, ADDRESS, "a b")
+    assert contents(copy) == before
+
+
+def test_every_notebook_gets_its_own_badge_and_the_address(retarget, tmp_path):
+    for name in ("pyproject.toml", "README.md", "CITATION.cff"):
+        shutil.copy(ROOT / name, tmp_path)
+    for folder in ("lessons", "solutions", "exercises"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    retarget(tmp_path, ADDRESS, "v1")
+    notebooks = sorted(tmp_path.glob("*/*.ipynb"))
+    assert len(notebooks) >= 24
+    for path in notebooks:
+        name = path.relative_to(tmp_path).as_posix()
+        sources = ["".join(c["source"]) for c in json.loads(path.read_text("utf-8"))["cells"]]
+        assert sources[0].count(f"/blob/v1/{name})") == 1, name
+        assert sum(f'REPOSITORY = "{ADDRESS}@v1"' in source for source in sources) == 1, name
+
+
 def test_once_more_changes_nothing_and_another_address_replaces(retarget, copy):
     retarget(copy, ADDRESS)
     kept = contents(copy)

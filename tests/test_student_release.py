@@ -117,6 +117,17 @@ def test_it_is_enough_to_work_with(release, tmp_path):
     assert b"still raises NotImplementedError" in done.stdout, done.stderr
 
 
+def test_its_readme_says_what_is_not_there(release):
+    readme = release["README.md"].decode()
+    assert readme.startswith("# minivit\n\n*This is the learners' copy.")
+    folders = {name.split("/")[0] for name in release if "/" in name}
+    said = readme.split("*")[1]
+    absent = {"tests", "solutions", "teaching", "tools"}
+    assert absent == set(re.findall(r"`(\w+)`", said)) and not absent & folders
+    links = re.findall(r"\]\((?!https?:)([\w./-]+)\)", readme)
+    assert links and not [link for link in links if link not in release]
+
+
 def test_the_same_content_gives_the_same_bytes(tmp_path, release):
     first, second = write(tmp_path / "a.zip"), write(tmp_path / "b.zip")
     assert first.read_bytes() == second.read_bytes()

@@ -30,6 +30,7 @@ PLOTLY = "application/vnd.plotly.v1+json"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 LINK = re.compile(r"\[([^\]]+)\]\(([\w./-]+\.ipynb)\)")
 ANSWER_ENDS = re.compile(r"^(?=#|\*\*Predict|\*\*Before you|> \*\*Tool)", re.MULTILINE)
+BADGES = re.compile(r"<!-- badges -->.*?<!-- /badges -->\s*", re.DOTALL)
 CARD = re.compile(r"\*\*Minutes\*\* \| ([^|\n]+) \|")
 CONTENTS, SCRIPT = "index.html", "plotly.js"
 
@@ -48,13 +49,20 @@ def main(arguments=None):
 def pages(root=ROOT):
     """{name of a file: its text} of the whole folder."""
     paths = sorted((root / "lessons").glob("[0-9]*.ipynb"))
-    lessons = {path.stem: nbformat.read(path, as_version=4) for path in paths}
+    lessons = {path.stem: read(path) for path in paths}
     names = [f"{stem}.html" for stem in lessons]
     found = {CONTENTS: contents(lessons, root, names[0]), SCRIPT: get_plotlyjs()}
     around = zip(names, [None, *names], [*names[1:], None], lessons.values(), strict=False)
     for name, before, after, notebook in around:
         found[name] = lesson_page(notebook, before, after, repository(root))
     return found
+
+
+def read(path):
+    """A lesson without its badge, which is a picture from elsewhere."""
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[0].source = BADGES.sub("", notebook.cells[0].source)
+    return notebook
 
 
 def repository(root):
