@@ -15,6 +15,7 @@ from minivit.evidence import points, verdict
 from minivit.figures import ARM_NAMES
 from minivit.init import BASES
 from minivit.records import load_records
+from minivit.storage import write_text
 
 ROOT = Path(__file__).parents[1]
 COMPARED = ("plain", "norm_matched", "rotated")
@@ -72,8 +73,8 @@ def claims_page(records):
 def _row(claim, runs):
     ours = None if claim.ours is None else claim.ours(runs)
     number = "–" if claim.ours is None else points(ours)
-    files = {run.filename.partition("-seed")[0] for run in runs.used} if ours else ()
     setting = claim.setting(runs) if callable(claim.setting) else claim.setting
+    files = {run.filename.partition("-seed")[0] for run in runs.used} if ours else ()
     cells = [claim.text, claim.source, claim.mark, claim.quoted, setting or "–", number]
     cells += [outcome(ours, claim.theirs), "<br>".join(f"`{name}`" for name in sorted(files))]
     return f"| {' | '.join(cells)} |\n"
@@ -156,9 +157,9 @@ def main():
     ship.main()
     findings.main()
     records, readme = load_records(), ROOT / "README.md"
-    (ROOT / "CLAIMS.md").write_text(claims_page(records), encoding="utf-8")
+    write_text(ROOT / "CLAIMS.md", claims_page(records))
     text = with_results(readme.read_text(encoding="utf-8"), readme_results(records))
-    readme.write_text(text, encoding="utf-8")
+    write_text(readme, text)
     print(ROOT / "CLAIMS.md", readme, sep="\n")
 
 

@@ -18,9 +18,11 @@ from minivit.init import BASES
 from minivit.protocol import rates
 from minivit.recipes import LAPTOP, recipe_digest
 from minivit.records import load_records, summarise
+from minivit.storage import write_text
 
 PAGE = Path(__file__).parent / "FINDINGS.md"
-COMMAND = "python -m minivit compare --role final --scale laptop --seeds 0 1 2 3 4"
+COMMAND = "python -m minivit compare --role final --scale laptop"
+SEEDS = "--seeds 0 1 2 3 4"
 
 
 def page(records, tuning, factors=()):
@@ -98,7 +100,7 @@ def _levels(records, base, rate):
         when = _when(time_to(own, plain_threshold(plain)))
         lines.append(f"| {' | '.join(map(str, [*cells, under, when]))} |")
     plain_rate = "" if rate == "own" else f" --learning-rate {plain[0].learning_rate:g}"
-    lines += ["", f"`{COMMAND} --bases {base}{plain_rate}`"]
+    lines += ["", f"`{COMMAND} {SEEDS} --bases {base}{plain_rate}`"]
     return "\n".join(lines)
 
 
@@ -118,7 +120,7 @@ def _halves(records):
         own = runs(arm)
         cells = [ARM_NAMES[arm], len(own), _level(own), points(runs.gain(arm)), less]
         lines.append(f"| {' | '.join(map(str, cells))} |")
-    lines += ["", f"`{COMMAND} --bases {BETTER} --arms plain {' '.join(arms)}`"]
+    lines += ["", f"`{COMMAND} {SEEDS} --bases {BETTER} --arms plain {' '.join(arms)}`"]
     return "\n".join(lines)
 
 
@@ -168,8 +170,9 @@ def _pairs(records, names, title, column, reference):
         cells = [names[variant], n, _level(plain), _level(mimetic), gain, more]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     example = next(variant for variant in found if variant)
-    arms = f"--arms plain mimetic --variant {example}"
-    lines += ["", f"`{COMMAND} --bases {BETTER} {arms}`, and so on"]
+    seeds = " ".join(str(run.seed) for run in runs("plain", example))
+    rest = f"--seeds {seeds} --bases {BETTER} --arms plain mimetic --variant {example}"
+    lines += ["", f"`{COMMAND} {rest}`, and so on"]
     return "\n".join(lines)
 
 
@@ -215,9 +218,7 @@ def _when(time):
 
 
 def main():
-    PAGE.write_text(
-        page(load_records(), rates_module.records(), patch_scale.records()), encoding="utf-8"
-    )
+    write_text(PAGE, page(load_records(), rates_module.records(), patch_scale.records()))
     print(PAGE)
 
 

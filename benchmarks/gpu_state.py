@@ -137,7 +137,7 @@ def _write_parts(folder, whole, tensors, notes):
 
 
 def unpack(folder, checkpoints):
-    """Writes the packed runs into the folder `checkpoints`, but for those that are there already.
+    """Writes the packed runs into the folder `checkpoints`, but for those that are as far there.
 
     Returns {file name: was it rounded} of what it wrote. Parts that are damaged, or do not belong
     together because a kill came between them, are told and count as none.
@@ -158,7 +158,7 @@ def unpack(folder, checkpoints):
     written = {}
     for name, note in notes.items():
         path, own = Path(checkpoints) / name, f"{name}/"
-        if not path.exists():
+        if epochs_done(path) < len(note["metadata"]["epochs"]):
             mine = {n.removeprefix(own): t for n, t in tensors.items() if n.startswith(own)}
             mine = {n: t.float() if t.itemsize == 2 else t for n, t in mine.items()}
             write_tensors(path, mine, note["metadata"])

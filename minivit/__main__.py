@@ -14,7 +14,7 @@ def main(words=None):
     options = _parser().parse_args(words)
     try:
         return options.run(options) or 0
-    except (ValueError, RuntimeError, OSError) as error:
+    except (ValueError, RuntimeError, OSError, ImportError) as error:
         print(f"minivit: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as interrupt:
@@ -63,7 +63,7 @@ def _parser():
     folder.add_argument("--weight-decay", type=float, default=0.1)
     folder.add_argument("--mixup", type=float, default=0.2)
     folder.add_argument("--min-area", type=float, default=0.08, help="smallest part in a crop")
-    folder.add_argument("--workers", type=int, help="processes that read images (default: cores)")
+    folder.add_argument("--workers", type=int, help="readers of images in each process")
     folder.add_argument("--seed", type=int, default=0)
     folder.add_argument("--out", default="runs/folder", help="for checkpoint, history and weights")
     inspect = commands.add_parser("inspect", help="the diagonal of each head of a checkpoint")
@@ -100,9 +100,11 @@ def _compare(options):
     folder = Path(options.out)
     print("reading the images; the first time they are decoded, which takes a while", flush=True)
     task = prepare(recipe, cifar10(options.data, options.source), folder, role=options.role)
-    print(f"{task.source}: {len(arms)} runs of {recipe.training.epochs} epochs")
-    print(f"plain and mimetic together: {recipe.minutes}")
-    with tqdm(total=len(arms) * recipe.training.epochs, unit="epoch") as bar:
+    epochs = arms[0].recipe(recipe).training.epochs
+    print(f"{task.source}: {len(arms)} runs of {epochs} epochs")
+    if not options.variant:
+        print(f"plain and mimetic together: {recipe.minutes}")
+    with tqdm(total=len(arms) * epochs, unit="epoch") as bar:
         records = compare(arms, task, processes=options.processes, progress=lambda *_: bar.update())
         bar.update(bar.total - bar.n)
     text = table(records)

@@ -5,12 +5,12 @@ configuration, model, seed, data, device, and the weights at the start.
 """
 
 import json
-import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 
+from minivit.model import ViT, check_positions
 from minivit.runtime import stream
 from minivit.storage import read_tensors, write_tensors
 
@@ -47,7 +47,9 @@ class Checkpoint:
         self.identity = json.loads(json.dumps(_identity(run, train_set, eval_set)))
         names = {parameter: name for name, parameter in run.model.named_parameters()}
         self.trained = [names[p] for group in run.optimizer.param_groups for p in group["params"]]
-        self.start = _sketch(run.model.state_dict())
+        self.start, self.sizes = _sketch(run.model.state_dict()), _sizes(run.model.state_dict())
+        if isinstance(run.model, ViT):
+            check_positions(run.model)
 
     def open(self):
         """Writes epoch 0 where no file holds an epoch; returns the EpochRecords so far.
@@ -125,7 +127,7 @@ class Checkpoint:
         # Arms of one seed differ in nothing but the weights at the start. A model that is already
         # where the file is comes from a call that is repeated in the same process.
         starts = (metadata["start"], _sketch(_weights(tensors)))
-        if not other and not any(_alike(self.start, start) for start in starts):
+        if not other and not any(_alike(self.start, start, self.sizes) for start in starts):
             other = ["the model starts from other weights (another initialization?)"]
         return other
 
@@ -176,6 +178,16 @@ def _sketch(weights):
     ]
 
 
-def _alike(a, b):
-    # Not bit for bit: the SVD in an initializer differs a little from one machine to the next.
-    return len(a) == len(b) and math.dist(a, b) <= 0.01 * math.hypot(*b)
+def _sizes(weights):
+    """The norm of each tensor, in the order of `_sketch`."""
+    return [weights[name].float().norm().item() for name in sorted(weights)]
+
+
+def _alike(a, b, sizes):
+    """Whether each tensor is the same to about a hundredth of its norm.
+
+    Not bit for bit: the SVD in an initializer differs a little from one machine to the next.
+    """
+    return len(a) == len(b) == len(sizes) and all(
+        abs(one - other) <= 0.01 * size for one, other, size in zip(a, b, sizes, strict=True)
+    )

@@ -40,7 +40,7 @@ class Arm:
     """One run: a base, an attention initializer, a seed, and what it changes in the recipe.
 
     variant: text, see `variants.py`. learning_rate: None is the recipe's. Raises ValueError for a
-    name that is unknown.
+    name that is unknown and a seed that is no int.
     """
 
     base: str
@@ -50,6 +50,8 @@ class Arm:
     learning_rate: float | None = None
 
     def __post_init__(self):
+        if not isinstance(self.seed, int):
+            raise ValueError(f"seed is {self.seed!r}; it must be an int")
         for name, known in ((self.base, BASES), (self.attention, ATTENTION)):
             if name not in known:
                 raise ValueError(f"{name!r} is not one of {', '.join(known)}")
@@ -180,9 +182,10 @@ def compare(arms, task, *, processes=None, progress=None):
     """Runs all arms; returns their records in the order of `arms`.
 
     processes: how many at a time, each on one CPU thread (default: one for each of up to two
-    cores). With 1, or on a GPU, runs follow one another in this process. progress: called with
-    (arm, EpochRecord) after each epoch. Raises ValueError for a run that the protocol refuses in
-    this role or whose values its recipe does not take, RuntimeError where a run fails or its
+    cores). With 1, or on a GPU, runs follow one another in this process; with more, a script must
+    call this under `if __name__ == "__main__":`, since each process imports it. progress: called
+    with (arm, EpochRecord) after each epoch. Raises ValueError for a run that the protocol refuses
+    in this role or whose values its recipe does not take, RuntimeError where a run fails or its
     process dies; what is finished is kept.
     """
     if processes is None:
@@ -217,8 +220,9 @@ def _finished(arm, task):
     if not records:
         return None
     recipe = arm.recipe(task.recipe)
-    wanted = as_json(recipe), task.images(recipe)[1]
-    return next((record for record in records if (record.recipe, record.data) == wanted), None)
+    wanted = recipe_digest(recipe), task.images(recipe)[1]
+    same = (record for record in records if (recipe_digest(record.recipe), record.data) == wanted)
+    return next(same, None)
 
 
 def curves(records):

@@ -21,7 +21,7 @@ from minivit.archives import ORIGINAL_FILES, ORIGINAL_MD5, cache_dir, look_in
 from minivit.catalog import CATALOG, check_digest
 from minivit.data import SOURCES
 from minivit.recipes import pick_scale
-from minivit.runtime import cpu_cores, pick_device, pick_precision
+from minivit.runtime import can_compile, cpu_cores, pick_device, pick_precision
 
 BLOCKING = ("data", "scale")  # no training starts before these are put right
 
@@ -38,12 +38,13 @@ class Finding:
 
 def report(data=None):
     """Prints a line for each finding; returns the exit status, 1 where training can't start."""
-    findings = examine(data)
+    findings, home = examine(data), os.path.expanduser("~")
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     for found in findings:
         line = f"{'OK ' if found.ok else 'FIX'}  {found.name}: {found.detail}"
         line += "" if found.ok else f" → {found.advice}"
-        line = line.replace(str(Path.home()), "~")  # shorter, and a notebook keeps what it prints
+        if len(home) > 1:  # "/" in some containers
+            line = line.replace(home, "~")  # shorter, and a notebook keeps what it prints
         print(line.encode(encoding, "replace").decode(encoding))  # a Windows console may lack →
     return int(any(not found.ok and found.name in BLOCKING for found in findings))
 
@@ -95,6 +96,8 @@ def _device():
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
     detail = f"{name}; {str(precision.dtype).removeprefix('torch.')} ({precision.reason})"
+    if device.type == "cuda" and not can_compile(device):
+        detail += "; not compiled, so slower: that needs Triton and a C compiler"
     if device.type == "cpu" and shutil.which("nvidia-smi"):
         return f"{detail}; an NVIDIA driver is here", "install a torch that fits it, or stay on cpu"
     return detail, ""

@@ -70,7 +70,8 @@ def _add_band(figure, epochs, percent, arm):
         return
     edge = np.concatenate([percent.max(0), percent.min(0)[::-1]])
     around = np.concatenate([epochs, epochs[::-1]])
-    fill = {"fill": "toself", "fillcolor": _STYLE[arm]["color"], "opacity": 0.15}
+    colour = _STYLE.get(arm, {}).get("color", "#5f5f5f")
+    fill = {"fill": "toself", "fillcolor": colour, "opacity": 0.15}
     hidden = {"line": {"width": 0}, "showlegend": False, "hoverinfo": "skip", "mode": "lines"}
     figure.add_trace(go.Scatter(x=around, y=edge, **fill, **hidden))
 
@@ -221,6 +222,7 @@ def show(figure):
     Python in a terminal can't show it, and prints the words.
     """
     import os
+    from html import escape
 
     import plotly.io
     from IPython import get_ipython
@@ -232,7 +234,7 @@ def show(figure):
     figure.show(
         os.environ.get("PLOTLY_RENDERER") or (default if default == "colab" else "plotly_mimetype")
     )
-    display(HTML(f"<details><summary>In words</summary>{alt_text(figure)}</details>"))
+    display(HTML(f"<details><summary>In words</summary>{escape(alt_text(figure))}</details>"))
 
 
 def page(figures, *, title, table):

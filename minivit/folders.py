@@ -6,6 +6,7 @@ same code as for images in memory.
 """
 
 import hashlib
+import os
 from pathlib import Path
 
 import torch
@@ -24,15 +25,21 @@ class FolderSet:
     min_area: the smallest part of an image that a training crop may show (Inception's crop, arXiv
     1409.4842, which uses 0.08); None cuts the middle: the shorter side becomes 8/7 of `size`, as
     256 is of 224. mean, std: for each channel, of the full range. workers: processes that read (by
-    default one for each core). Raises ValueError where a class has no images, while reading for a
-    file that is no image, and ImportError without torchvision.
+    default one for each core; under torchrun its processes share the cores). Raises ValueError
+    where a class has no images, while reading for a file that is no image, and ImportError without
+    torchvision.
     """
 
     def __init__(
         self, path, *, size, min_area=None, mean=IMAGENET_MEAN, std=IMAGENET_STD, workers=None
     ):
-        from torchvision.datasets import ImageFolder
-
+        try:
+            from torchvision.datasets import ImageFolder
+        except ImportError as error:
+            raise ImportError(
+                "folders of images are read by torchvision: pip install torchvision"
+            ) from error
+        path = Path(path).expanduser()
         try:
             found = ImageFolder(path)
         except (FileNotFoundError, OSError) as error:
@@ -41,12 +48,13 @@ class FolderSet:
             raise ValueError(f"size is {size!r}; it must be a whole number of pixels, at least 1")
         if min_area is not None and not 0 < min_area <= 1:
             raise ValueError(f"min_area is {min_area}; it must be above 0 and at most 1")
-        self.name, self.classes = Path(path).name, tuple(found.classes)
+        self.name, self.classes = path.name, tuple(found.classes)
         self.mean, self.std = tuple(mean), tuple(std)
         self.image_shape = (3, size, size)
         self.reader = _Reader(found.samples, size, min_area)
-        self.workers = cpu_cores() if workers is None else workers
-        self.subset_digest = _digest(Path(path), found.samples, (size, min_area))
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # processes under torchrun
+        self.workers = max(1, cpu_cores() // here) if workers is None else workers
+        self.subset_digest = _digest(path, found.samples, (size, min_area))
 
     def __len__(self):
         return len(self.reader.samples)
@@ -70,7 +78,7 @@ class FolderSet:
             generator=torch.Generator(),  # or it draws from the caller's global stream
             pin_memory=torch.device(device).type == "cuda",
         )
-        for images, labels in loader:
+        for images, labels in _said_plainly(loader):
             yield images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
 
 
@@ -96,11 +104,22 @@ class _Reader(torch.utils.data.Dataset):
             with Image.open(file) as opened:
                 image = opened.convert("RGB")
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise ValueError(f"{file}: not a readable image ({error})") from error
+            raise ValueError(
+                f"{file}: not a readable image ({error}); replace it, or take it away"
+            ) from error
         # torchvision's transforms draw from the global stream: lend them one of this image's own.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return self.cut(image), label
+
+
+def _said_plainly(batches):
+    """The batches; a worker's ValueError without the tracebacks that DataLoader puts before it."""
+    try:
+        yield from batches
+    except ValueError as error:
+        last = str(error).strip().rpartition("\n")[2]
+        raise ValueError(last.removeprefix("ValueError: ")) from error
 
 
 def _digest(path, samples, how):

@@ -233,15 +233,20 @@ def sincos_positions(grid: int, dim: int) -> Float[Tensor, "patch dim"]:
 def save_model(model, path):
     """Writes weights, configuration and a digest to one safetensors file: whole, or not at all.
 
-    Raises ValueError for a model of another library and for one whose fixed positions were changed,
-    which are no weights; OSError where the file can't be written.
+    Raises ValueError for a model of another library and for one whose fixed positions were
+    changed; OSError where the file can't be written.
     """
     if not isinstance(model, ViT):
         raise ValueError(f"{type(model).__name__} is not minivit's ViT; keep its state_dict")
+    check_positions(model)
+    write_tensors(path, model.state_dict(), {"config": asdict(model.config)})
+
+
+def check_positions(model):
+    """Raises ValueError where fixed positions were changed: no file of weights has them."""
     table = initial_positions(model.config).to(model.pos_embed)
     if model.config.positions == "sincos" and not torch.equal(model.pos_embed, table):
-        raise ValueError("the fixed positions were changed; positions='sincos_learned' keeps them")
-    write_tensors(path, model.state_dict(), {"config": asdict(model.config)})
+        raise ValueError("the fixed positions were changed; only 'sincos_learned' ones are saved")
 
 
 def load_model(path):

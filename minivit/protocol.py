@@ -51,8 +51,8 @@ def check_role(role, recipe, arm):
         raise ValueError(f"seed {arm.seed} is for final runs; tuning takes {FIRST_TUNING_SEED} up")
     if role != "final":
         return
-    if arm.seed >= FIRST_TUNING_SEED:
-        raise ValueError(f"seed {arm.seed} is for tuning; final runs take 0 to 99")
+    if not 0 <= arm.seed < FIRST_TUNING_SEED:
+        raise ValueError(f"seed {arm.seed}: final runs take 0 to {FIRST_TUNING_SEED - 1}")
     if SCALES.get(recipe.name) != recipe:
         raise ValueError(f"a final run takes a committed recipe; {recipe.name!r} here is another")
     rate = vary(recipe, arm.variant, arm.learning_rate).training.learning_rate

@@ -55,7 +55,12 @@ class Ranks:
 
 
 def join(device):
-    """Returns this process's Ranks; under torchrun it joins the others, once, over gloo or nccl."""
+    """Returns this process's Ranks; under torchrun it joins the others, once, over gloo or nccl.
+
+    A GPU with a number becomes the current one: streams, graphs and nccl take that.
+    """
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
     if int(os.environ.get("WORLD_SIZE", 1)) == 1 and not (
         dist.is_available() and dist.is_initialized()
     ):
@@ -67,7 +72,9 @@ def join(device):
 
 
 def local_device():
-    """The GPU that torchrun gives this process, or None outside of it."""
-    if "LOCAL_RANK" not in os.environ or not torch.cuda.is_available():
+    """The device that torchrun gives this process, a GPU or else the CPU; None outside of it."""
+    if "LOCAL_RANK" not in os.environ:
         return None
+    if not torch.cuda.is_available():
+        return torch.device("cpu")  # gloo does not carry the tensors of mps
     return torch.device("cuda", int(os.environ["LOCAL_RANK"]))

@@ -3,8 +3,10 @@
 import contextlib
 import hashlib
 import os
+import shutil
 import time
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import torch
 
@@ -18,8 +20,11 @@ def pick_device(name=None):
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    has = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not has.get(str(name).partition(":")[0], False):
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    has = {"cpu": 1, "cuda": gpus, "mps": int(torch.backends.mps.is_available())}
+    kind, _, number = str(name).partition(":")
+    number = number or "0"
+    if not number.isdigit() or int(number) >= has.get(kind, 0):
         raise ValueError(
             f"device {name!r} is not available here; available: {[d for d in has if has[d]]}"
         )
@@ -65,6 +70,19 @@ def pick_precision(device, name="auto"):
     return Precision(torch.float16, True, f"compute capability {major}.{minor} has no bf16 units")
 
 
+def can_compile(device):
+    """Whether torch.compile can be expected to work: on CUDA, with Triton and a C compiler.
+
+    PyTorch brings Triton on Linux only; it needs compute capability 7.0, and a compiler of the
+    system's to build what launches a kernel (on Windows it brings its own).
+    """
+    if device.type != "cuda" or find_spec("triton") is None:
+        return False
+    compilers = os.environ.get("CC"), *map(shutil.which, ("cc", "gcc", "clang"))
+    new_enough = torch.cuda.get_device_capability(device) >= (7, 0)
+    return new_enough and (os.name == "nt" or any(compilers))
+
+
 def stream(seed, purpose, epoch=0):
     """Returns a CPU torch.Generator for one purpose of one run ("weights", "order", …).
 
@@ -77,8 +95,10 @@ def stream(seed, purpose, epoch=0):
 
 def synchronize(device):
     """Waits until `device` has done what was asked of it."""
-    if device.type in ("cuda", "mps"):
-        getattr(torch, device.type).synchronize()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
 
 
 class Stopwatch:

@@ -18,7 +18,7 @@ from minivit.checkpoint import Checkpoint, EpochRecord
 from minivit.data import epoch_batches, eval_batches
 from minivit.graphs import GraphedStep
 from minivit.ranks import Ranks, join, local_device
-from minivit.runtime import Precision, Stopwatch, pick_device, pick_precision
+from minivit.runtime import Precision, Stopwatch, can_compile, pick_device, pick_precision
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 EVAL_BATCH = 500  # images at a time, without gradients
@@ -30,8 +30,9 @@ class TrainConfig:
     """How to train: AdamW (arXiv 1711.05101) on the cross-entropy.
 
     warmup_epochs: may be a fraction. clip_norm: the largest norm of the whole gradient, 0 for no
-    limit. compile: None compiles on CUDA only, where a compiled step is also recorded and replayed
-    as a CUDA graph (`graphs.py`). Raises ValueError for a value out of its range.
+    limit. compile: None compiles on CUDA only, if Triton and a C compiler are there; a compiled
+    step is also recorded and replayed as a CUDA graph (`graphs.py`). Raises ValueError for a value
+    out of its range.
     """
 
     epochs: int = 100
@@ -111,6 +112,8 @@ def train(
     _check_fits(model, train_set)
     if eval_set is not None:
         _check_fits(model, eval_set)
+    if not isinstance(seed, int):
+        raise ValueError(f"seed is {seed!r}; it must be an int")
     device = pick_device(local_device() if device is None else device)
     ranks = join(device)
     ranks.share(config.batch_size)
@@ -201,7 +204,7 @@ class _Run:
         self.ranks = ranks
         self.precision = pick_precision(device, config.precision)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision.scaled)
-        self.compiled = device.type == "cuda" if config.compile is None else config.compile
+        self.compiled = can_compile(device) if config.compile is None else config.compile
         if self.compiled:
             model.compile(dynamic=False)  # in place: state_dict keeps its names
         # A scaler has a state of its own and ranks meet between kernels: not tried in a graph.

@@ -94,7 +94,8 @@ def _receive(worker):
         worker.process.join()
         raise RuntimeError(
             f"a training process died (exit code {worker.process.exitcode}; −9 is often too little "
-            "memory); what was done is kept: run the same again to go on"
+            'memory, 1 a script that starts processes outside of `if __name__ == "__main__":`); '
+            "what was done is kept: run the same again to go on"
         ) from None
 
 

@@ -70,3 +70,11 @@ def test_it_runs_as_a_module():
         [sys.executable, "-m", "minivit", "--help"], capture_output=True, text=True, check=True
     )
     assert all(command in done.stdout for command in ("compare", "inspect", "doctor"))
+
+
+def test_a_variant_s_epochs_are_those_that_are_run(tmp_path, capsys):
+    words = ["compare", "--scale", "smoke", "--source", "synthetic", "--arms", "plain"]
+    words += ["--out", str(tmp_path / "runs"), "--variant", "epochs=1"]
+    assert main(words) == 0
+    out, bar = capsys.readouterr()
+    assert "1 runs of 1 epochs" in out and "together" not in out and "1/1" in bar

@@ -128,6 +128,8 @@ def test_what_is_finished_is_not_run_again(data, tmp_path, monkeypatch, role, se
     monkeypatch.setattr(module, "run_arm", lambda *_, **__: pytest.fail("ran again"))
     assert compare([arm(seed=seed)], task, processes=1) == load_records(task.folder)
     assert untimed(first[0]) == untimed(load_records(task.folder)[0])
+    reworded = prepare(replace(RECIPE, minutes="other words"), data, tmp_path / "runs", role=role)
+    assert compare([arm(seed=seed)], reworded, processes=1) == load_records(task.folder)
 
 
 def test_another_recipe_or_other_data_is_another_run(task, data):
@@ -225,3 +227,10 @@ def test_the_global_seed_plays_no_part(task):
     assert untimed(plain) != untimed(other)
     torch.manual_seed(123)
     assert untimed(run_arm(arm(), replace(task, folder=task.folder / "b"))) == untimed(plain)
+
+
+def test_a_seed_is_an_int():
+    odd = arm()
+    object.__setattr__(odd, "seed", 1.0)  # as it were made without the tests' check of types
+    with pytest.raises(ValueError, match=r"seed is 1\.0; it must be an int"):
+        odd.__post_init__()

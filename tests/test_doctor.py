@@ -164,3 +164,23 @@ def test_a_console_without_the_arrow(monkeypatch, tmp_path):
     assert doctor.report(tmp_path / "nowhere") == 1
     console.seek(0)
     assert "FIX  data" in console.read()
+
+
+def test_a_home_that_is_the_root_folder_garbles_no_path(monkeypatch, tmp_path, capsys):
+    for home, shown in ((str(tmp_path), "~/cache"), ("/", f"{tmp_path}/cache")):
+        monkeypatch.setenv("HOME", home)
+        monkeypatch.setenv("USERPROFILE", home)
+        monkeypatch.setenv("MINIVIT_CACHE", str(tmp_path / "cache"))
+        doctor.report()
+        line = next(each for each in capsys.readouterr().out.splitlines() if "cache:" in each)
+        assert f"cache: {shown}," in line
+
+
+def test_a_gpu_that_can_not_compile_is_told(monkeypatch):
+    monkeypatch.setattr(doctor, "pick_device", lambda: doctor.torch.device("cuda"))
+    monkeypatch.setattr(doctor.torch.cuda, "get_device_name", lambda _: "A GPU")
+    monkeypatch.setattr(doctor.torch.cuda, "get_device_capability", lambda _: (8, 0))
+    for can, words in ((True, ""), (False, "needs Triton and a C compiler")):
+        monkeypatch.setattr(doctor, "can_compile", lambda _, can=can: can)
+        assert found("device").ok and ("compile" in found("device").detail) == bool(words)
+        assert words in found("device").detail

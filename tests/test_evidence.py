@@ -238,6 +238,8 @@ def test_a_claim_names_the_records_behind_it(chosen):
     row = next(line for line in page.splitlines() if line.startswith("| Mimetic init"))
     assert "| direction only |" in row
     assert "`laptop-torch_default-mimetic-lr0.001`<br>`laptop-torch_default-plain-lr0.001`" in row
+    size = next(line for line in page.splitlines() if "norm-matched minus plain" in line)
+    assert "`laptop-torch_default-plain-lr0.001`" in size, "its words hold a number, too"
     untested = next(line for line in page.splitlines() if "ImageNet-1k" in line)
     assert "| not tested |  |" in untested
     assert all(isinstance(claim, Claim) and claim.mark in "AB" for claim in claims.CLAIMS)

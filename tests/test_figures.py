@@ -184,3 +184,18 @@ def test_a_terminal_prints_the_words(capsys, monkeypatch):
     figure = line_plot({"a": ([1, 2], [3, 4])}, title="t", source="s", x="x", y="y")
     show(figure)
     assert capsys.readouterr().out == alt_text(figure) + "\n"
+
+
+def test_an_arm_of_another_name_has_a_band_too():
+    figure = training_curves({"pretrained": [[0.1, 0.2], [0.2, 0.4]]}, title="t", source="s")
+    assert [trace.name for trace in figure.data][-1] == "pretrained" and len(figure.data) == 2
+
+
+def test_words_under_a_figure_are_text(monkeypatch):
+    shown = []
+    monkeypatch.setenv("PLOTLY_RENDERER", "json")
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    figure = line_plot({"a < b": ([1, 2], [3, 4])}, title="t", source="s", x="x", y="y")
+    monkeypatch.setattr(type(figure), "show", lambda *_, **__: None)
+    show(figure)
+    assert "a &lt; b" in shown[0].data and "a < b" not in shown[0].data

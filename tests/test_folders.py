@@ -140,8 +140,10 @@ def test_an_unreadable_image_is_named(folder, tmp_path):
     (tmp_path / "red" / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n nothing more")
     for workers in (0, 1):
         broken = FolderSet(tmp_path, size=32, workers=workers)
-        with pytest.raises(ValueError, match=r"bad\.png: not a readable image"):
+        with pytest.raises(ValueError, match=r"bad\.png: not a readable image") as caught:
             list(eval_batches(broken, 1, "cpu"))
+        said = str(caught.value)  # a worker's comes with its traceback before it
+        assert said.startswith(str(tmp_path)) and said.endswith("take it away"), said
 
 
 @pytest.mark.parametrize(
@@ -151,6 +153,26 @@ def test_an_unreadable_image_is_named(folder, tmp_path):
 def test_bad_options(folder, options, words):
     with pytest.raises(ValueError, match=words):
         FolderSet(folder / "train", **options)
+
+
+def test_torchrun_s_processes_share_the_cores_among_their_readers(folder, monkeypatch):
+    monkeypatch.setattr("minivit.folders.cpu_cores", lambda: 6)
+    for world, workers in (("", 6), ("2", 3), ("8", 1)):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", world or "1")
+        assert read(folder, workers=None).workers == workers
+
+
+def test_a_home_folder_may_be_a_tilde(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.setenv("USERPROFILE", str(folder))
+    there = FolderSet("~/train", size=32, workers=0)
+    assert there.subset_digest == read(folder).subset_digest and len(cut(there)[1]) == 24
+
+
+def test_without_torchvision_it_says_what_to_install(folder, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "torchvision.datasets", None)
+    assert main(["train-folder", str(folder / "train"), str(folder / "validation")]) == 1
+    assert "pip install torchvision" in capsys.readouterr().err
 
 
 def test_a_folder_without_classes(tmp_path):

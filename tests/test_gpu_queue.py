@@ -337,7 +337,9 @@ def test_side_by_side_each_phase_has_its_processes(results, monkeypatch):
         thread.start()
     for thread in threads:
         thread.join(60)
-    images = gpu_jobs.EPOCHS * len(results.task.train)  # between one reading and the next
+    batch = results.task.recipe.training.batch_size
+    steps = gpu_jobs.EPOCHS * (len(results.task.train) // batch)
+    images = steps * batch  # between one reading and the next
     assert rates == {0: {2: images, 1: images}, 1: {2: images}}
     assert passed == [2, 2, 1, 1], "both start and both end before one is alone"
     assert not list((results.task.folder / "checkpoints").iterdir())
@@ -436,6 +438,15 @@ def test_what_lies_there_already_is_newer(tmp_path, out):
     pack([checkpoint(tmp_path)], out, tmp_path)
     newer = checkpoint(tmp_path, n=7)
     assert unpack(out, tmp_path) == {} and len(read_tensors(newer)[0]["model/w"]) == 7
+
+
+def test_what_was_packed_further_on_takes_the_place_of_an_older_one(tmp_path, out):
+    pack([checkpoint(tmp_path, n=1999)], out, tmp_path)
+    older = checkpoint(tmp_path, n=7)
+    tensors, metadata = read_tensors(older)
+    write_tensors(older, tensors, metadata | {"epochs": metadata["epochs"][:-1]})
+    assert unpack(out, tmp_path) == {older.name: False}
+    assert len(read_tensors(older)[0]["model/w"]) == 1999
 
 
 def test_a_damaged_checkpoint_starts_again(tmp_path, capsys):

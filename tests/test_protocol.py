@@ -42,7 +42,7 @@ def test_a_final_run_takes_the_rates_that_were_chosen():
     "recipe, changes, sentence",
     [
         (SMOKE, {"learning_rate": 3e-3}, "plain: learning rate 0.003; .* 0.001 was chosen"),
-        (SMOKE, {"seed": 100}, "seed 100 is for tuning"),
+        (SMOKE, {"seed": 100}, "seed 100: final runs take 0 to 99"),
         (replace(SMOKE, subset=100), {}, "a committed recipe; 'smoke' here is another"),
         (replace(LAPTOP, name="mine"), {}, "'mine' here is another"),
     ],
@@ -102,3 +102,8 @@ def test_a_record_that_can_not_be_run_again_is_a_sentence(monkeypatch):
     monkeypatch.setattr("benchmarks.again.cifar10", lambda: cifar10(source="synthetic"))
     with pytest.raises(SystemExit, match=r"can't be run again here: .* CIFAR-10"):
         again.main()
+
+
+def test_a_seed_below_zero_is_no_final_one():
+    with pytest.raises(ValueError, match="seed -1: final runs take 0 to 99"):
+        check_role("final", SMOKE, arm(seed=-1))

@@ -10,7 +10,7 @@ from ranks_training import run, train_module
 
 from minivit.augment import Augment
 from minivit.data import cifar10, epoch_batches
-from minivit.ranks import Ranks
+from minivit.ranks import Ranks, join, local_device
 from minivit.storage import read_tensors
 
 SCRIPT = Path(__file__).parent / "ranks_training.py"
@@ -72,3 +72,24 @@ def test_the_shares_of_a_batch_put_together_are_the_batch(world):
 def test_a_batch_that_the_ranks_do_not_divide():
     with pytest.raises(ValueError, match="batch_size 20 is not divisible by 3 ranks"):
         Ranks(0, 3).share(20)
+
+
+def test_torchrun_without_cuda_trains_on_the_cpu(monkeypatch):
+    """gloo does not carry the tensors of mps, which a Mac would take otherwise."""
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    assert local_device() is None
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert local_device() == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert local_device() == torch.device("cuda", 1)
+
+
+def test_a_gpu_with_a_number_becomes_the_current_one(monkeypatch):
+    """Streams and graphs are made on the current device, and nccl's first barrier is held there."""
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    for name in ("cpu", "cuda", "cuda:1"):
+        assert join(torch.device(name)) == Ranks()
+    assert chosen == [torch.device("cuda", 1)]

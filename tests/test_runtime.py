@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from minivit.runtime import one_thread, pick_device, pick_precision, stream
+from minivit import runtime
+from minivit.runtime import can_compile, one_thread, pick_device, pick_precision, stream
 
 
 def test_streams_repeat_and_differ_in_every_part():
@@ -60,3 +61,30 @@ def test_one_thread_gives_the_threads_back_after_an_error():
         assert torch.get_num_threads() == 1
         raise ZeroDivisionError
     assert torch.get_num_threads() == before
+
+
+def test_a_number_beyond_the_last_gpu_is_a_sentence(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert pick_device("cuda:1") == torch.device("cuda", 1)
+    for name in ("cuda:2", "cuda:x", "cpu:1"):
+        with pytest.raises(ValueError, match=f"device '{name}' is not available here"):
+            pick_device(name)
+
+
+def test_it_compiles_only_where_triton_and_a_compiler_are(monkeypatch):
+    machine = {"triton": True, "capability": (8, 0), "compiler": "/usr/bin/gcc"}
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(runtime, "find_spec", lambda _: machine["triton"] or None)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: machine["capability"])
+    monkeypatch.setattr(runtime.shutil, "which", lambda _: machine["compiler"])
+    cuda = torch.device("cuda")
+    assert can_compile(cuda) and not can_compile(torch.device("cpu"))
+    for lack in ({"triton": False}, {"capability": (6, 1)}, {"compiler": None}):
+        before = dict(machine)
+        machine.update(lack)
+        assert not can_compile(cuda), lack
+        machine.update(before)
+    machine["compiler"] = None
+    monkeypatch.setenv("CC", "/opt/cc")
+    assert can_compile(cuda)

@@ -174,3 +174,12 @@ def test_others_may_read_what_lies_in_a_folder_that_they_may_read(written):
 def test_file_digest_is_sha256(tmp_path):
     (tmp_path / "abc").write_bytes(b"abc")
     assert file_digest(tmp_path / "abc").startswith("ba7816bf8f01cfea414140de5dae2223")
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/maps"), reason="Linux tells what is mapped")
+def test_what_was_read_does_not_hold_the_file(written):
+    """Windows does not replace a file that is mapped: training would end at its next epoch."""
+    path, tensors = written
+    kept, _ = read_tensors(path)
+    with open("/proc/self/maps") as maps:
+        assert str(path) not in maps.read() and kept.keys() == tensors.keys()

@@ -9,11 +9,12 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from minivit.augment import Augment
-from minivit.checkpoint import _alike, _sketch
+from minivit.checkpoint import _alike, _sizes, _sketch
 from minivit.data import ImageSet, epoch_batches
 from minivit.init import ATTENTION, initialize_
 from minivit.model import ViT, ViTConfig
@@ -610,13 +611,40 @@ def test_another_run_is_refused_by_the_name_of_what_differs(tmp_path):
 
 def test_the_arms_of_one_seed_start_from_weights_that_a_checkpoint_tells_apart():
     """At the smallest scale, where the table of positions outweighs the attention weights."""
-    starts = {
-        name: _sketch(initialize_(ViT(SMOKE.model), "torch_default", name, seed=0).state_dict())
+    weights = {
+        name: initialize_(ViT(SMOKE.model), "torch_default", name, seed=0).state_dict()
         for name in ATTENTION
     }
-    for one, other in itertools.combinations(starts, 2):
-        assert not _alike(starts[one], starts[other]), (one, other)
-        assert _alike(starts[one], [x * (1 + 1e-4) for x in starts[one]])
+    starts, sizes = map(_sketch, weights.values()), map(_sizes, weights.values())
+    found = dict(zip(weights, zip(starts, sizes, strict=True), strict=True))
+    for one, other in itertools.combinations(found, 2):
+        (start, size), (others, _) = found[one], found[other]
+        assert not _alike(start, others, size), (one, other)
+        assert _alike(start, [x * (1 + 1e-4) for x in start], size)
+
+
+def test_a_start_that_differs_in_one_small_tensor_is_another_run(tmp_path):
+    file = tmp_path / "run.safetensors"
+    interrupted(1, sets=(a_set(), None), checkpoint=file)
+    for name in ("head.weight", "blocks.1.attn.proj.bias", "patch_embed.proj.bias"):
+        model = a_model()
+        model.get_parameter(name).data.add_(0.05)
+        with pytest.raises(ValueError, match="starts from other weights"):
+            train(model, a_set(), None, CONFIG, checkpoint=file)
+
+
+def test_fixed_positions_that_were_changed_are_not_lost_in_a_checkpoint(tmp_path):
+    model = a_model(config=replace(MODEL, positions="sincos"))
+    model.pos_embed.mul_(0.04)
+    with pytest.raises(ValueError, match="fixed positions were changed"):
+        train(model, a_set(), None, CONFIG, checkpoint=tmp_path / "run.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("seed", [None, 1.0, "0", np.int64(0)])
+def test_a_seed_that_is_no_int_is_refused(seed):
+    with pytest.raises(ValueError, match=r"seed is .* it must be an int"):
+        train(a_model(), a_set(), None, CONFIG, seed=seed)
 
 
 def test_a_checkpoint_of_another_device_is_another_run(tmp_path):
