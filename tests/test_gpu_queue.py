@@ -326,20 +326,20 @@ def test_side_by_side_each_phase_has_its_processes(results, monkeypatch):
     clock = SimpleNamespace(monotonic=lambda: float(next(readings[threading.get_ident()])))
     monkeypatch.setattr(gpu_jobs, "time", clock)
     job, rates = Job(kind="together", arm=run().arm, processes=2), {}
+    # Two batches of 20, and 10 images that no step sees.
+    task = replace(results.task, train=results.task.train.subset(50, seed=0))
     passed = []
     barriers = {n: threading.Barrier(n, partial(passed.append, n)) for n in (1, 2)}
 
     def measure(rank):
-        rates[rank] = gpu_jobs.measure_together(job, rank, results.task, barriers)
+        rates[rank] = gpu_jobs.measure_together(job, rank, task, barriers)
 
     threads = [threading.Thread(target=measure, args=(rank,)) for rank in (0, 1)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(60)
-    batch = results.task.recipe.training.batch_size
-    steps = gpu_jobs.EPOCHS * (len(results.task.train) // batch)
-    images = steps * batch  # between one reading and the next
+    images = gpu_jobs.EPOCHS * 40  # between one reading and the next
     assert rates == {0: {2: images, 1: images}, 1: {2: images}}
     assert passed == [2, 2, 1, 1], "both start and both end before one is alone"
     assert not list((results.task.folder / "checkpoints").iterdir())
