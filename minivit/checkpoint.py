@@ -133,11 +133,12 @@ class Checkpoint:
 
     def _restore(self, tensors, metadata):
         self.run.model.load_state_dict(_weights(tensors))
-        started = len(metadata["epochs"]) > 0
+        # None before the first epoch, nor where the scaler has left out every step so far.
+        stepped = any(name.startswith("step/") for name in tensors)
         state = {
             index: {moment: tensors[f"{moment}/{name}"] for moment in MOMENTS}
             for index, name in enumerate(self.trained)
-            if started
+            if stepped
         }
         groups = self.run.optimizer.state_dict()["param_groups"]
         self.run.optimizer.load_state_dict({"state": state, "param_groups": groups})
