@@ -1,58 +1,144 @@
-"""Each learner's own numbers: theirs alone, the same again, and true of the lesson's function."""
+"""Variants: text in, another recipe or another start out, and nothing else changed."""
 
-import csv
-import io
+from dataclasses import asdict
 
 import pytest
 import torch
 
-from teaching import variants
-
-ROSTER = "id,name\n" + "".join(f"learner{n},Name {n}\n" for n in range(60))
-
-
-@pytest.fixture
-def table(tmp_path, monkeypatch, capsys):
-    """A function: the secret of a term → the rows that are printed, as dicts."""
-    monkeypatch.setattr(variants, "TERM_FILE", tmp_path / ".term")
-    (tmp_path / "class.csv").write_text(ROSTER)
-
-    def printed(secret):
-        (tmp_path / ".term").write_text(secret)
-        assert variants.main([str(tmp_path / "class.csv")]) == 0
-        return list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-
-    return printed
+from minivit.init import initialize_
+from minivit.model import ViT, sincos_positions
+from minivit.recipes import LAPTOP, SMOKE
+from minivit.variants import change_start_, parse_variant, vary
 
 
-def numbers(row):
-    return int(row["heads"]), float(row["alpha"]), float(row["beta"]), int(row["seed"])
+def differing(a, b, prefix=""):
+    """Dotted names of the fields in which two dataclass dictionaries differ."""
+    names = set()
+    for name in a:
+        if isinstance(a[name], dict):
+            names |= differing(a[name], b[name], f"{prefix}{name}.")
+        elif a[name] != b[name]:
+            names.add(prefix + name)
+    return names
 
 
-def test_everybody_has_numbers_of_their_own_and_the_same_again(table):
-    rows = table("a" * 32)
-    assert [row["id"] for row in rows] == [f"learner{n}" for n in range(60)]
-    assert len({numbers(row) for row in rows}) == 60
-    assert len({row["heads"] for row in rows}) == len(variants.HEADS)
-    assert table("a" * 32) == rows and table("b" * 32) != rows
+@pytest.mark.parametrize(
+    "variant, changed",
+    [
+        ("", set()),
+        ("heads=4", {"model.heads"}),
+        ("pool=cls", {"model.pool"}),
+        ("positions=learned", {"model.positions"}),
+        ("positions=shuffled", set()),
+        ("patch_scale=0.5", set()),
+        ("position_scale=0.5", set()),
+        ("batch_size=40,crop=1", {"training.batch_size", "training.augment.crop"}),
+        ("flip=False", {"training.augment.flip"}),
+        ("subset=100,epochs=4", {"subset", "training.epochs", "training.warmup_epochs"}),
+    ],
+)
+def test_a_variant_changes_what_it_names_and_nothing_else(variant, changed):
+    assert differing(asdict(SMOKE), asdict(vary(SMOKE, variant))) == changed
 
 
-def test_the_last_column_is_what_the_lessons_function_gives(table):
-    """Computed once more: the first 192 / heads terms of the SVD of alpha Z + beta I."""
-    for row in table("a" * 32)[:5]:
-        heads, alpha, beta, seed = numbers(row)
-        g = torch.Generator().manual_seed(seed)
-        target = alpha * torch.randn(192, 192, generator=g) / 192**0.5 + beta * torch.eye(192)
-        left, size, right = torch.linalg.svd(target)
-        k = 192 // heads
-        kept = (left[:, :k] * size[:k]) @ right[:k]
-        assert abs(kept.diagonal().mean().item() - float(row["mean_diagonal"])) < 6e-4
+def test_values_have_the_types_that_a_recipe_has():
+    varied = vary(LAPTOP, "heads=4,flip=False,weight_decay=0.3,epochs=12", learning_rate=3e-3)
+    assert varied.model.heads == 4 and varied.training.augment.flip is False
+    assert varied.training.weight_decay == 0.3 and varied.training.learning_rate == 3e-3
+    share = LAPTOP.training.warmup_epochs / LAPTOP.training.epochs
+    assert varied.training.warmup_epochs / varied.training.epochs == pytest.approx(share)
 
 
-def test_without_a_secret_or_a_roster_it_says_so(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(variants, "TERM_FILE", tmp_path / ".term")
-    (tmp_path / "class.csv").write_text(ROSTER)
-    assert variants.main([str(tmp_path / "class.csv")]) == 1
-    assert "`make term`" in capsys.readouterr().err
-    assert variants.main([str(tmp_path / "none.csv")]) == 1
-    assert "can't be read" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    "variant, sentence",
+    [
+        ("head=4", "'head=4' in the variant"),
+        ("heads", "name=value"),
+        ("heads=", "name=value"),
+        ("heads=2,heads=4", "each name once"),
+        ("heads= 4", "letters, digits"),
+        ("heads=4, pool=cls", "letters, digits"),
+        ("subset=1_00", "letters, digits"),
+        ("heads=\u0664", "letters, digits"),
+        ("heads=two", "'two' is not a value of heads"),
+        ("subset=all", "'all' is not a value of subset"),
+        ("flip=no", "'no' is not a value of flip"),
+        ("heads=3", "dim 32 is not divisible by heads 3"),
+        ("positions=random", "positions is 'random'"),
+        ("positions=learned,patch_scale=-1", "patch_scale is -1.0"),
+        ("patch_scale=nan", "patch_scale is nan"),
+        ("patch_scale=2,position_scale=0", "position_scale is 0.0"),
+    ],
+)
+def test_what_is_no_variant_is_a_sentence(variant, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        vary(SMOKE, variant)
+
+
+def start(variant, seed=0):
+    model = ViT(vary(SMOKE, variant).model)
+    initialize_(model, "torch_default", "mimetic", seed=seed)
+    return change_start_(model, variant, seed=seed)
+
+
+def changed_parameters(variant):
+    pairs = zip(start("").named_parameters(), start(variant).parameters(), strict=True)
+    return {name for (name, p), q in pairs if not torch.equal(p, q)}
+
+
+def test_shuffled_positions_are_the_same_rows_in_another_order():
+    assert changed_parameters("positions=shuffled") == {"pos_embed"}
+    table = sincos_positions(SMOKE.model.grid, SMOKE.model.dim)
+    shuffled = start("positions=shuffled").pos_embed[0]
+    nearest = torch.cdist(shuffled, table).argmin(1)
+    assert torch.equal(shuffled, table[nearest]) and len(set(nearest.tolist())) == len(table)
+    # Few rows stay where they were: one is expected.
+    assert (nearest == torch.arange(len(table))).sum() < 6
+    again, other = start("positions=shuffled"), start("positions=shuffled", seed=1)
+    assert torch.equal(again.pos_embed[0], shuffled)
+    assert not torch.equal(other.pos_embed[0], shuffled)
+
+
+def test_the_class_token_keeps_its_own_row():
+    ours = start("positions=shuffled,pool=cls")
+    assert torch.equal(ours.pos_embed[:, 0], start("pool=cls").pos_embed[:, 0])
+    assert not torch.equal(ours.pos_embed, start("pool=cls").pos_embed)
+
+
+def test_patch_scale_scales_what_the_patch_embedding_computes():
+    names = {"patch_embed.proj.weight", "patch_embed.proj.bias"}
+    assert changed_parameters("patch_scale=0.25") == names
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    whole, quarter = (start(v).patch_embed(images) for v in ("", "patch_scale=0.25"))
+    torch.testing.assert_close(quarter, whole / 4)
+
+
+def test_position_scale_scales_the_table_and_goes_with_another_order():
+    assert changed_parameters("position_scale=0.25") == {"pos_embed"}
+    for order in ("", "positions=shuffled,"):
+        small, usual = start(order + "position_scale=0.25"), start(order)
+        torch.testing.assert_close(small.pos_embed, usual.pos_embed / 4)
+
+
+def test_shuffling_what_is_learned_from_zero_is_refused():
+    learned = vary(SMOKE, "positions=learned")
+    with pytest.raises(ValueError, match="the recipe has none"):
+        vary(learned, "positions=shuffled")
+
+
+def test_a_variant_is_a_dictionary_of_texts():
+    assert parse_variant("heads=4,pool=cls") == {"heads": "4", "pool": "cls"}
+    assert parse_variant("") == {}
+
+
+def test_positions_are_as_small_as_the_protocol_says():
+    """Random ones and the table × 0.04: alike over all entries, half between patches."""
+
+    def sizes(variant):
+        model = ViT(vary(LAPTOP, variant).model)
+        initialize_(model, "torch_default", "plain", seed=0)
+        rows = change_start_(model, variant, seed=0).pos_embed.detach()[0]
+        return [round(x.item(), 2) for x in (rows.std(), (rows - rows.mean(0)).std())]
+
+    assert sizes("positions=learned") == [0.02, 0.02]
+    assert sizes("position_scale=0.04") == [0.02, 0.01]
