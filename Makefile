@@ -60,8 +60,8 @@ format: $(VENV)/.test  ## repair style where ruff can
 	$(BIN)/python -m ruff check --fix .
 	$(BIN)/python -m ruff format .
 
-bench: $(VENV)/.test  ## measure speed against timm and vit-pytorch (minutes; leave the machine alone)
-	$(BIN)/python -m benchmarks.run
+bench: $(VENV)/.test  ## measure speed, write benchmarks/RESULTS.md (most of an hour; leave the machine alone)
+	$(BIN)/python -m benchmarks.run --write
 
 claims: $(VENV)/.test  ## make CLAIMS.md, FINDINGS.md and README's results from the records
 	$(BIN)/python -m benchmarks.claims

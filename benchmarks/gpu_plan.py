@@ -2,21 +2,26 @@
 
 from benchmarks.gpu_jobs import Job
 from benchmarks.gpu_pool import MOST
-from benchmarks.steps import training_flops
-from minivit.compare import Arm, last_accuracy
+from benchmarks.time_to import Mark, chosen
+from minivit.compare import Arm
 from minivit.protocol import FIRST_TUNING_SEED, rates
+from minivit.recipes import FULL
 from minivit.records import Record
 
 BASE, OTHER_BASE, PATCH_2 = "torch_default", "vit_trunc_normal", "patch_size=2"
 PAIR, CONTROLS, SEEDS = ("plain", "mimetic"), ("rotated", "norm_matched"), (0, 1, 2)
-# Time to 90 %: the cheapest of these that reaches TO_REACH on validation images is run as final.
-TO_REACH, NINETY_SEEDS = 0.905, range(10)
-CANDIDATES = (
-    "epochs=200",
-    "epochs=200,batch_size=256",
-    "patch_size=2,epochs=40",
-    "patch_size=2,epochs=60",
-    "patch_size=2,epochs=60,batch_size=256",
+NINETY = Mark(
+    accuracy=0.90,
+    to_reach=0.905,
+    candidates=(
+        "epochs=200",
+        "epochs=200,batch_size=256",
+        "patch_size=2,epochs=40",
+        "patch_size=2,epochs=60",
+        "patch_size=2,epochs=60,batch_size=256",
+    ),
+    seeds=range(10),
+    recipe=FULL,
 )
 
 
@@ -55,16 +60,14 @@ def _runs(results, base, attentions=PAIR, seeds=SEEDS, variant=""):
 
 def _ninety(results):
     names = {"base": BASE, "attention": "mimetic", "seed": FIRST_TUNING_SEED}
-    tried = [Job(kind="run", arm=Arm(**names, variant=v), role="tuning") for v in CANDIDATES]
+    tried = [
+        Job(kind="run", arm=Arm(**names, variant=variant), role="tuning")
+        for variant in NINETY.candidates
+    ]
     yield from tried
     if not all(results.settled(job) for job in tried):
         return
-    found = [(job, results.of(job)["record"]) for job in tried if "record" in results.of(job)]
-    good = [job for job, record in found if last_accuracy(Record(**record)) >= TO_REACH]
-    if good:
-        best = min(good, key=lambda job: _operations(results.recipe(job.arm))).arm.variant
-        yield from _runs(results, BASE, ("mimetic",), NINETY_SEEDS, variant=best)
-
-
-def _operations(recipe):
-    return recipe.training.epochs * training_flops(recipe.model)
+    entries = [results.of(job) for job in tried]
+    best = chosen([Record(**entry["record"]) for entry in entries if "record" in entry], NINETY)
+    if best:
+        yield from _runs(results, BASE, ("mimetic",), NINETY.seeds, variant=best)

@@ -3,8 +3,11 @@
 from pathlib import Path
 from statistics import median
 
+from benchmarks.gpu_plan import NINETY
 from benchmarks.gpu_state import Results
 from benchmarks.measure import Row, Section, ratio, timed_row
+from benchmarks.time_to import mark_section
+from minivit.records import Record
 
 KEPT = Path(__file__).parent / "records" / "gpu"
 AGAIN = (
@@ -33,6 +36,19 @@ def gpu_sections(**_):
     rows = [_run_row(entry) for entry in entries if "epoch_seconds" in entry]
     if rows:
         yield Section(title="Whole runs on a GPU", rows=rows, notes=RUN_NOTES)
+    yield from mark_sections(entries)
+
+
+def mark_sections(entries):
+    """The Section on the time to 90 %, as soon as one candidate was tried."""
+    found = records(entries)
+    if any(record.variant in NINETY.candidates for record in found):
+        yield mark_section("on a GPU", found, NINETY)
+
+
+def records(entries):
+    """The Records of the runs that are finished, among the entries of a GPU queue."""
+    return [Record(**entry["record"]) for entry in entries if "record" in entry]
 
 
 def _size(model):

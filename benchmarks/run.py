@@ -1,4 +1,7 @@
-"""`python -m benchmarks.run`: measures, prints Markdown tables, with --write keeps RESULTS.md."""
+"""`python -m benchmarks.run`: measures, prints Markdown tables, with --write keeps RESULTS.md.
+
+Its last tables come from records. With --records only those are made anew, and the others stay.
+"""
 
 import argparse
 from datetime import date
@@ -11,6 +14,7 @@ from benchmarks.grading import grading_sections
 from benchmarks.growth import growth_sections
 from benchmarks.initializers import initializer_sections
 from benchmarks.measure import machine
+from benchmarks.missing import missing_sections
 from benchmarks.processes import process_sections
 from benchmarks.steps import step_sections
 from benchmarks.suite import suite_sections
@@ -29,7 +33,10 @@ BENCHMARKS = {
     "suite": suite_sections,
     "time to": time_to_sections,
     "gpu": gpu_sections,
+    "missing": missing_sections,
 }
+FROM_RECORDS = ("time to", "gpu", "missing")  # the last ones
+FROM_HERE = "# From records\n\nNot measured in this run: each record names its own machine.\n"
 
 
 def main(arguments=None):
@@ -38,9 +45,14 @@ def main(arguments=None):
         raise SystemExit("--write keeps whole results only: leave out --quick and --only")
     if options.repeats < 1:
         raise SystemExit(f"--repeats is {options.repeats}; it must be at least 1")
+    if options.records:
+        write_text(RESULTS, _measured(RESULTS) + "\n".join(_from_records()))
+        return
     parts = [_heading(options)]
     print(parts[0], flush=True)
     for name in options.only or BENCHMARKS:
+        if name == FROM_RECORDS[0]:
+            parts.append(FROM_HERE)
         for section in BENCHMARKS[name](quick=options.quick, repeats=options.repeats):
             parts.append(_markdown(section))
             print(parts[-1], flush=True)
@@ -51,12 +63,27 @@ def main(arguments=None):
                 write_text(RESULTS, "\n".join(parts))
 
 
+def _measured(path):
+    """The text of a results file before what comes from records."""
+    text, mark, _ = path.read_text(encoding="utf-8").partition(FROM_HERE)
+    if not mark:
+        raise SystemExit(f"{path} has no heading {FROM_HERE.splitlines()[0]!r}: write it whole")
+    return text
+
+
+def _from_records():
+    yield FROM_HERE
+    for name in FROM_RECORDS:
+        yield from map(_markdown, BENCHMARKS[name](quick=False, repeats=1))
+
+
 def _parser():
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="tiny sizes: does it run? no numbers")
     parser.add_argument("--only", nargs="+", choices=list(BENCHMARKS), metavar="NAME")
     parser.add_argument("--repeats", type=int, default=7, help="rounds that count (default 7)")
     parser.add_argument("--write", action="store_true", help=f"write benchmarks/{RESULTS.name}")
+    parser.add_argument("--records", action="store_true", help="only renew what is from records")
     return parser
 
 

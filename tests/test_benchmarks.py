@@ -1,7 +1,7 @@
 """The benchmarks run, and what they compare is the same work. Nothing here looks at a time."""
 
 import subprocess
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -9,13 +9,19 @@ import torch.nn.functional as F
 
 from benchmarks import run, suite
 from benchmarks.epochs import PILImages, noise_images, usual_loader, usual_transform
+from benchmarks.gpu_plan import NINETY
+from benchmarks.gpu_results import mark_sections
 from benchmarks.growth import Point, bend, kept_for_backward
 from benchmarks.lab import CHROMIUM
-from benchmarks.measure import interleaved, ratio
+from benchmarks.measure import Row, Section, interleaved, ratio
+from benchmarks.missing import missing_rows
 from benchmarks.peers import MODELS, parameters
 from benchmarks.steps import SIZES, training_step, tried
+from benchmarks.time_to import CPU
+from minivit.compare import Arm
 from minivit.data import normalize
 from minivit.model import ViT, ViTConfig
+from tests.evidence_records import final
 
 CONFIG = ViTConfig(image_size=16, patch_size=4, dim=32, depth=2, heads=4)
 
@@ -68,6 +74,72 @@ def test_partial_results_are_not_written():
     for option in (["--quick"], ["--only", "steps"]):
         with pytest.raises(SystemExit, match="whole results"):
             run.main(["--write", *option])
+
+
+def test_records_are_renewed_and_what_was_measured_stays(tmp_path, monkeypatch):
+    results = tmp_path / "RESULTS.md"
+    monkeypatch.setattr(run, "RESULTS", results)
+    results.write_text("# Measured\n\n## Steps\n")
+    with pytest.raises(SystemExit, match="no heading '# From records'"):
+        run.main(["--records"])
+    assert results.read_text() == "# Measured\n\n## Steps\n"
+    results.write_text(f"# Measured\n\n## Steps\n\n{run.FROM_HERE}\n## Of yesterday\n")
+    run.main(["--records"])
+    once = results.read_text()
+    assert once.startswith(f"# Measured\n\n## Steps\n\n{run.FROM_HERE}\n## Time to 65 %")
+    assert "yesterday" not in once and once.count("## What is missing") == 1
+    run.main(["--records"])
+    assert results.read_text() == once
+
+
+def test_a_whole_run_and_renewed_records_are_one_text(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "RESULTS", tmp_path / "RESULTS.md")
+    measured = {"steps": lambda **_: [Section(title="Steps", rows=[Row(what="a", median="1 s")])]}
+    kept = {name: run.BENCHMARKS[name] for name in run.FROM_RECORDS}
+    monkeypatch.setattr(run, "BENCHMARKS", measured | kept)
+    run.main(["--write"])
+    whole = run.RESULTS.read_text()
+    run.main(["--records"])
+    assert "| a | 1 s |" in whole and run.RESULTS.read_text() == whole
+
+
+def gpu_steps(device, *libraries):
+    result = {"device": device, "seconds": {f"{library} eager": [1.0] for library in libraries}}
+    return {"kind": "steps", "result": result}
+
+
+def test_what_is_measured_is_not_missing():
+    def missing(entries, runs=()):
+        return {row.what: row.median for row in missing_rows(entries, runs)}
+
+    nothing = missing([])
+    assert nothing["Time to 65 % on a CPU"] == "0 of 10 final runs"
+    assert nothing["Time to 90 % on a GPU"] == "0 of 10 final runs"
+    assert {f"Training step on a GPU, {library}" for library in MODELS} <= nothing.keys()
+    some = missing([gpu_steps("NVIDIA H200", "minivit", "timm")])
+    assert nothing.keys() - some.keys() == {
+        f"Training step on a GPU, {library}" for library in ("minivit", "timm")
+    }
+    t4 = missing([gpu_steps("Tesla T4", "minivit", "timm")])
+    assert some.keys() - t4.keys() == {"Training step on a T4, float16"}
+
+
+@pytest.mark.parametrize("mark, where", [(CPU, "a CPU"), (NINETY, "a GPU")])
+def test_a_mark_is_missing_until_its_last_seed(mark, where):
+    first, seeds = mark.candidates[0], mark.seeds
+    tried = [replace(record(first), role="tuning", final_accuracy=None)]
+    for runs, there in ((seeds[:-1], False), (seeds, True)):
+        found = tried + [replace(record(first), seed=seed) for seed in runs]
+        entries = [{"kind": "run", "record": asdict(each)} for each in found]
+        rows = {row.what: row.median for row in missing_rows(entries, found)}
+        assert (f"Time to {100 * mark.accuracy:.0f} % on {where}" not in rows) == there
+        titles = [section.title for section in mark_sections(entries)]
+        assert titles == (["Time to 90 % on a GPU"] if mark is NINETY else [])
+
+
+def record(variant):
+    arm = Arm(base="torch_default", attention="mimetic", variant=variant)
+    return final(lambda _: 0.95, [arm])[0]
 
 
 @pytest.mark.parametrize("config", [CONFIG, *SIZES.values()])
