@@ -48,8 +48,14 @@ def tuning_runs() -> list[Record]:
     return load_records(TUNING) if TUNING.is_dir() else []
 
 
-def contrast(plus, minus=(), *, value=attrgetter("final_accuracy")) -> Summary | None:
-    """Summary over seeds of the sum of value(run) in `plus` less that in `minus`.
+class Contrast(Summary):
+    """A Summary that also knows the `runs` it was made of, a list."""
+
+    runs: list[Record]
+
+
+def contrast(plus, minus=(), *, value=attrgetter("final_accuracy")) -> Contrast | None:
+    """Contrast over seeds of the sum of value(run) in `plus` less that in `minus`.
 
     plus, minus: lists of arms, each a list of runs; two and two make a difference of differences.
     Only seeds that every arm has count; None where they are fewer than two. Raises ValueError for
@@ -62,9 +68,21 @@ def contrast(plus, minus=(), *, value=attrgetter("final_accuracy")) -> Summary |
     seeds = set.intersection(*(set(arm) for arm in arms))
     if len(seeds) < 2:
         return None
-    return summarise(
-        [sum(s * arm[seed] for s, arm in zip(signs, arms, strict=True)) for seed in sorted(seeds)]
+    found = Contrast(
+        *summarise(
+            [
+                sum(s * arm[seed] for s, arm in zip(signs, arms, strict=True))
+                for seed in sorted(seeds)
+            ]
+        )
     )
+    found.runs = [run for runs in (*plus, *minus) for run in runs if run.seed in seeds]
+    return found
+
+
+def behind(contrasts) -> list[Record]:
+    """The runs that these contrasts were made of: what `recorded_on` has to name on a picture."""
+    return [run for each in contrasts for run in each.runs]
 
 
 def _check_images(runs):
