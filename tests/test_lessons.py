@@ -9,9 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from minivit import __version__
+
 ROOT = Path(__file__).parents[1]
 LESSONS = sorted((ROOT / "lessons").glob("*.ipynb"))
 TITLE = re.compile(r"# (\d\d[ab]?) · ")
+# A guess that nobody has made yet: `x = None`, `{"a": None}`, `[]`, `""`.
+GUESS = re.compile(r"[=:(\[] ?(None|\[\]|\"\")|= \[\]")
+CHOICE = re.compile(r"<details><summary>(.+?)</summary>(.*?)</details>", re.DOTALL)
 
 
 def source(cell):
@@ -32,9 +37,35 @@ def outputs(notebook):
     return [output for cell in cells(notebook, "code") for output in cell.get("outputs", [])]
 
 
+def source_of(output, kind, default):
+    """One kind of an output's data as text."""
+    return "".join(output.get("data", {}).get(kind, default))
+
+
 def setup_cell(notebook):
     found = [source(c) for c in cells(notebook, "code") if source(c).startswith("REPOSITORY = ")]
     return found[0] if found else None
+
+
+def unguessed(notebook):
+    """Predictions that none of the next three cells has a place for."""
+    for at, cell in enumerate(notebook["cells"]):
+        asked = cell["cell_type"] == "markdown" and re.search(r"\*\*Predict\b", source(cell))
+        below = [c for c in notebook["cells"][at + 1 : at + 4] if c["cell_type"] == "code"]
+        if asked and not any(GUESS.search(source(c)) for c in below):
+            yield f"a prediction with no place to write it: {source(cell)[asked.start() :][:60]!r}"
+
+
+def quiz_faults(text):
+    """What the three questions at the end lack."""
+    quiz = text.partition("## Three questions for yourself")[2].partition("## What we")[0]
+    questions = re.split(r"\*\*\d\. ", quiz)[1:]
+    if len(questions) != 3:
+        yield f"{len(questions)} questions at the end"
+    for question in questions:
+        choices = CHOICE.findall(question)
+        if len(choices) < 2 or any(len(reason.split()) < 3 for _, reason in choices):
+            yield f"a choice without a reason: {question[:40]!r}"
 
 
 def broken_rules(notebook, size, setup):
@@ -65,14 +96,24 @@ def broken_rules(notebook, size, setup):
             yield "a figure without alt text"
         if "image/png" in output.get("data", {}) and not figure:
             yield "a picture without alt text"
+        if "aria-label=" not in source_of(output, "image/svg+xml", "aria-label="):
+            yield "a drawing without alt text"
+        if re.search(r"scale:? smoke", json.dumps(output)):
+            yield "kept at a scale whose numbers mean nothing"
     for wanted in ("| **You will be able to** |", "| **Minutes** |", "| **Device** |"):
         if wanted not in prose(notebook):
             yield f"no {wanted}"
     if not TITLE.match(prose(notebook)):
         yield "the title does not begin with the lesson's number"
-    for wanted in ("## What we did not show", "eadings", "<details>", "redict"):
+    for wanted in ("## What we did not show", "## Two readings", "**Predict"):
         if wanted not in prose(notebook):
             yield f"nowhere {wanted!r}"
+    if prose(notebook).partition("## Two readings")[2].count("\n- ") < 2:
+        yield "fewer than two readings"
+    yield from unguessed(notebook)
+    yield from quiz_faults(prose(notebook))
+    if re.search(r"!\[\]\(|<img(?![^>]*alt=)", prose(notebook)):
+        yield "an image without alt text"
 
 
 def read(path):
@@ -85,6 +126,13 @@ SETUP = setup_cell(read(LESSONS[0]))
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 def test_a_lesson_keeps_the_rules(path):
     assert list(broken_rules(read(path), path.stat().st_size, SETUP)) == []
+
+
+@pytest.mark.parametrize(
+    "path", sorted(ROOT.glob("*/*.ipynb")), ids=lambda path: f"{path.parent.name}-{path.stem}"
+)
+def test_a_notebook_names_the_version_that_it_was_written_for(path):
+    assert f'\nVERSION = "{__version__}"' in setup_cell(read(path))
 
 
 def breaking(change):
@@ -125,6 +173,51 @@ def test_each_rule_can_be_broken():
         for cell in cells(notebook, "markdown"):
             cell["source"] = [source(cell).replace("**Minutes**", "")]
 
+    def without(word):
+        def change(notebook):
+            for cell in cells(notebook, "markdown"):
+                cell["source"] = [source(cell).replace(word, "")]
+
+        return change
+
+    def output(**data):
+        kinds = {f"image/{kind}": text for kind, text in data.items()}
+        made = {"output_type": "display_data", "data": kinds}
+        return lambda notebook: cells(notebook, "code")[-1].update(outputs=[made])
+
+    def kept_at_smoke(notebook):
+        text = {"output_type": "stream", "name": "stdout", "text": ["scale: smoke: d = 32"]}
+        cells(notebook, "code")[-1]["outputs"] = [text]
+
+    def guessing(text):
+        cell = {"cell_type": "code", "source": [text], "outputs": []}
+        asked = {"cell_type": "markdown", "source": ["**Predict** it."]}
+        return lambda notebook: notebook["cells"].extend([asked, cell])
+
+    def markdown(text):
+        return lambda notebook: cells(notebook, "markdown")[3].update(source=[text])
+
+    def no_reason(notebook):
+        cell = [c for c in cells(notebook, "markdown") if "**3. " in source(c)][-1]
+        cell["source"] = [
+            re.sub(r"</summary>.*?</details>", "</summary>No.</details>", source(cell))
+        ]
+
+    assert "a picture without alt text" in breaking(output(png="iVBOR"))
+    assert "a drawing without alt text" in breaking(output(**{"svg+xml": "<svg></svg>"}))
+    assert "kept at a scale" in breaking(kept_at_smoke)
+    assert "no place to write it: '**Predict** it.'" in breaking(guessing("print(1)"))
+    assert "no place to write it" not in breaking(guessing("x = None  # yours"))
+    assert "an image without alt text" in breaking(markdown("![](a.png)"))
+    assert "an image without alt text" in breaking(markdown('<img src="a.png">'))
+    assert "a choice without a reason" in breaking(no_reason)
+    assert "2 questions at the end" in breaking(without("**3. "))
+    assert "fewer than two readings" in breaking(without("\n- "))
+    assert "the title does not begin" in breaking(without("# 00 · "))
+    for words in ("## What we did not show", "## Two readings", "**Predict"):
+        assert f"nowhere {words!r}" in breaking(without(words))
+    for words in ("| **You will be able to** |", "| **Device** |"):
+        assert f"no {words}" in breaking(without(words))
     assert "code cell of 21 lines" in breaking(long_cell)
     assert "another setup cell" in breaking(other_setup)
     assert "an error in the kept output: ValueError" in breaking(error)
