@@ -55,10 +55,11 @@ class Budget:
 
     def __init__(self, deadline, epochs, expected=None, clock=time.monotonic):
         self.deadline, self.epochs, self.expected, self.clock = deadline, epochs, expected, clock
-        self.done, self.marks = 0, [clock()]
+        self.done, self.marks, self.seconds = 0, [clock()], []
 
     def __call__(self, epoch):
         self.done = epoch.epoch
+        self.seconds.append(epoch.seconds)
         self.marks.append(self.clock())
         if self.done < self.epochs and self.marks[-1] + MARGIN * self._longest() > self.deadline:
             raise OutOfTime
@@ -92,37 +93,53 @@ def do(job, rank, deadline, expected, task, barriers):
     try:
         record = run_arm(job.arm, task, callback=budget)
     except OutOfTime:
-        return "unfinished", {"epochs": budget.done} | budget.pace()
+        at = {"epochs": budget.done, "epoch_seconds": budget.seconds}
+        return "unfinished", at | {"device": describe_machine(pick_device())} | budget.pace()
     return "done", {"record": asdict(record)} | budget.pace()
 
 
 def measure_steps(job, task):
-    """Seconds of a step of minivit and of timm, interleaved, and what a share of peak needs.
+    """Seconds of a step of minivit and its peers, interleaved, and what a share of peak needs.
 
-    The same batch, optimizer and precision for all; on CUDA also compiled, and compiled and then
-    replayed as a CUDA graph, which is how `train` runs there.
+    The same batch, optimizer and precision for all; a peer that is not installed is left out.
     """
     recipe, device = job.arm.recipe(task.recipe), pick_device()
-    cuda, batch = device.type == "cuda", recipe.training.batch_size
-    images, labels = (values.to(device) for values in noise_batch(recipe.model, batch))
+    cuda, batch, precision = (
+        device.type == "cuda",
+        recipe.training.batch_size,
+        pick_precision(device),
+    )
+    batch_of_noise = [values.to(device) for values in noise_batch(recipe.model, batch)]
     actions = {}
-    for library in ("minivit", "timm"):
-        for compiled in (False, True) if cuda else (False,):
-            model = MODELS[library](recipe.model).to(device)
-            if compiled:
+    for library in MODELS:
+        for way in _ways(library, cuda, precision):
+            try:
+                model = MODELS[library](recipe.model).to(device)
+            except ModuleNotFoundError:
+                break
+            if way != "eager":
                 model.compile(dynamic=False)
-            for graphed in (False, True) if compiled else (False,):
-                way = "graphed" if graphed else "compiled" if compiled else "eager"
-                step = training_step(model, images, labels, precision="auto", graphed=graphed)
-                actions[f"{library} {way}"] = partial(_seconds, step, STEPS if cuda else 1, device)
+            step = training_step(model, *batch_of_noise, precision="auto", graphed=way == "graphed")
+            actions[f"{library} {way}"] = partial(_seconds, step, STEPS if cuda else 1, device)
     return {
         "seconds": interleaved(actions, REPEATS if cuda else 1),
         "batch": batch,
         "flops": batch * training_flops(recipe.model),
-        "matmul": matmul_rate(device),
-        "precision": str(pick_precision(device).dtype),
+        "matmul": matmul_rate(device, precision.dtype),
+        "precision": str(precision.dtype),
         "device": describe_machine(device),
+        "torch": torch.__version__,
     }
+
+
+def _ways(library, cuda, precision):
+    """How a step of this library is run: as it is; on CUDA compiled; replayed as a CUDA graph.
+
+    `train` replays graphs where gradients need no scaler, so not on a T4.
+    """
+    if not cuda or library not in ("minivit", "timm"):
+        return ("eager",)
+    return ("eager", "compiled") if precision.scaled else ("eager", "compiled", "graphed")
 
 
 def _seconds(action, times, device):
@@ -132,10 +149,10 @@ def _seconds(action, times, device):
     return watch.seconds() / times
 
 
-def matmul_rate(device):
-    """Floating-point operations a second of a large bfloat16 product of random matrices."""
+def matmul_rate(device, dtype):
+    """Floating-point operations a second of a large product of random matrices."""
     n = 8192 if device.type == "cuda" else 256
-    a, b = torch.randn(2, n, n, device=device).bfloat16()
+    a, b = torch.randn(2, n, n, device=device).to(dtype)
     _seconds(lambda: a @ b, 3, device)
     return 2 * n**3 / _seconds(lambda: a @ b, 10, device)
 

@@ -16,7 +16,7 @@ AGAIN = (
 STEP_NOTES = (
     "Ratio: timm's eager time / its time. Graphed: compiled, recorded as a CUDA graph and "
     "replayed, which is how `minivit.train` runs there.",
-    "A large product: 8192 × 8192 × 8192 in bfloat16, measured in the same process.",
+    "A large product: 8192 × 8192 × 8192 in the same precision, measured in the same process.",
     AGAIN,
 )
 EPOCH_NOTES = (
@@ -31,9 +31,9 @@ def gpu_sections(**_):
     """A Section for each measurement, and one for the runs."""
     entries = list(Results(KEPT).entries.values())
     for entry in entries:
-        if entry["kind"] in SECTIONS:
+        if entry["kind"] in SECTIONS and "result" in entry:
             yield SECTIONS[entry["kind"]](entry["result"], _size(entry["model"]))
-    rows = [_run_row(entry) for entry in entries if "epoch_seconds" in entry]
+    rows = [_run_row(entry) for entry in entries if _quotable(entry)]
     if rows:
         yield Section(title="Whole runs on a GPU", rows=rows, notes=RUN_NOTES)
     yield from mark_sections(entries)
@@ -66,6 +66,7 @@ def _steps(result, size):
         what = f"{name}: {speed}, {share}"
         rows.append(timed_row(what, seconds, ratio=timed, goal=goals.get(name, "")))
     title = f"Training step on one {_where(result)}: {size}, batch {result['batch']}"
+    title += f", torch {result['torch']}" if "torch" in result else ""
     return Section(title=title, rows=rows, notes=STEP_NOTES)
 
 
@@ -93,13 +94,27 @@ def _where(result):
     return f"{result['device']}, {result['precision'].removeprefix('torch.')}"
 
 
+def _quotable(entry):
+    """A run that had the device for itself, and is long enough for a median."""
+    return entry["kind"] == "run" and entry.get("alone") and len(_epoch_seconds(entry)) > 2
+
+
+def _epoch_seconds(entry):
+    """Seconds of each epoch, from the record, or as far as an unfinished run has come."""
+    if "record" in entry:
+        return [epoch["seconds"] for epoch in entry["record"]["epochs"]]
+    return entry.get("epoch_seconds", [])
+
+
 def _run_row(entry):
-    first, *others = entry["epoch_seconds"]
+    first, *others = _epoch_seconds(entry)
     arm, done = entry["arm"], len(others) + 1
-    what = f"{_size(entry['model'])}, {arm['attention']}, {done} epochs, {entry['device']}"
-    hundred = f"100 epochs after the first: {100 * median(others):.0f} s (planned from the median)"
+    device = entry["record"]["device"] if "record" in entry else entry["device"]
+    what = f"{_size(entry['model'])}, {arm['attention']}, {done} epochs, {device}"
+    hundred = f"100 epochs after the first: {100 * median(others):.0f} s"
+    planned = "" if done >= 100 else " (planned from the median)"
     first = f"the first, which compiles, {first:.1f} s"
-    return timed_row(f"{what}; {first}", others, ratio=hundred, goal="≤ 60 s")
+    return timed_row(f"{what}; {first}", others, ratio=hundred + planned, goal="≤ 60 s")
 
 
 SECTIONS = {"steps": _steps, "epochs": _epochs, "together": _together}

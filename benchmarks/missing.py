@@ -9,7 +9,7 @@ from benchmarks.time_to import CPU, final_runs
 from benchmarks.time_to import records as time_to_records
 
 NOTE = (
-    "A row leaves this list when its entry is among the records; several GPUs are no job of the "
+    "A row leaves this list when its entry is among the records. Several GPUs are no job of the "
     "queue yet."
 )
 

@@ -1,9 +1,12 @@
 """`python -m benchmarks.run`: measures, prints Markdown tables, with --write keeps RESULTS.md.
 
-Its last tables come from records. With --records only those are made anew, and the others stay.
+Its last tables come from records: with --records only those are made anew, and the others stay.
+With --write --only NAME one table is measured anew, and says so; the others stay.
 """
 
 import argparse
+import traceback
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -13,7 +16,7 @@ from benchmarks.gpu_results import gpu_sections
 from benchmarks.grading import grading_sections
 from benchmarks.growth import growth_sections
 from benchmarks.initializers import initializer_sections
-from benchmarks.measure import machine
+from benchmarks.measure import Row, Section, machine
 from benchmarks.missing import missing_sections
 from benchmarks.processes import process_sections
 from benchmarks.steps import step_sections
@@ -41,26 +44,79 @@ FROM_HERE = "# From records\n\nNot measured in this run: each record names its o
 
 def main(arguments=None):
     options = _parser().parse_args(arguments)
-    if options.write and (options.quick or options.only):
-        raise SystemExit("--write keeps whole results only: leave out --quick and --only")
+    if options.write and options.quick:
+        raise SystemExit("--write keeps measurements: leave out --quick")
     if options.repeats < 1:
         raise SystemExit(f"--repeats is {options.repeats}; it must be at least 1")
     if options.records:
         write_text(RESULTS, _measured(RESULTS) + "\n".join(_from_records()))
-        return
+    elif options.write and options.only:
+        for section in _sections(options.only, options, note=_by_itself()):
+            _replace(section)
+    else:
+        _measure(options)
+
+
+def _measure(options):
+    """Prints all sections, or those asked for; with --write each is kept as soon as it is there."""
     parts = [_heading(options)]
+    records = list(_from_records()) if options.write else []
     print(parts[0], flush=True)
-    for name in options.only or BENCHMARKS:
-        if name == FROM_RECORDS[0]:
-            parts.append(FROM_HERE)
-        for section in BENCHMARKS[name](quick=options.quick, repeats=options.repeats):
-            parts.append(_markdown(section))
-            print(parts[-1], flush=True)
-            if options.write and section.picture:
-                name, figure = section.picture
-                figure.write_image(RESULTS.with_name(name), width=1000, height=520, scale=2)
-            if options.write:  # what a later section breaks off is kept
-                write_text(RESULTS, "\n".join(parts))
+    for section in _sections(options.only or BENCHMARKS, options):
+        parts.append(_markdown(section))
+        print(parts[-1], flush=True)
+        if options.write:
+            _keep_picture(section)
+            write_text(RESULTS, "\n".join([*parts, *records]))
+
+
+def _sections(names, options, note=None):
+    """Yields the sections of these benchmarks; of one that fails, a section that says so.
+
+    With --write those from records are left out: they are made apart.
+    """
+    for name in names:
+        if options.write and name in FROM_RECORDS:
+            continue
+        try:
+            for section in BENCHMARKS[name](quick=options.quick, repeats=options.repeats):
+                yield replace(section, notes=(*section.notes, note)) if note else section
+        except Exception as error:  # what the others measured is not lost by it
+            if options.only:
+                raise
+            traceback.print_exc()
+            row = Row(what=name, median=f"not measured: {type(error).__name__}: {error}"[:200])
+            yield Section(title=f"Not measured: {name}", rows=[row])
+
+
+def _keep_picture(section):
+    if section.picture:
+        name, figure = section.picture
+        try:
+            figure.write_image(RESULTS.with_name(name), width=1000, height=520, scale=2)
+        except (RuntimeError, ValueError, OSError) as error:  # kaleido needs Chromium or Chrome
+            print(f"{name} stays as it was: {error}", flush=True)
+
+
+def _replace(section):
+    """Puts a section in the place of that of the same title, and says that it is newer."""
+    text = RESULTS.read_text(encoding="utf-8")
+    start = text.find(f"## {section.title}\n")
+    if start < 0:
+        raise SystemExit(f"{RESULTS} has no section {section.title!r}: write it whole")
+    end = min(place for mark in ("\n## ", "\n# ") if (place := _find(text, mark, start)))
+    _keep_picture(section)
+    write_text(RESULTS, f"{text[:start]}{_markdown(section)}{text[end:]}")
+    print(_markdown(section), flush=True)
+
+
+def _find(text, mark, start):
+    place = text.find(mark, start + 1)
+    return len(text) if place < 0 else place
+
+
+def _by_itself():
+    return f"Measured by itself on {date.today()}, later than the rest. {machine()}."
 
 
 def _measured(path):

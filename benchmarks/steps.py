@@ -29,14 +29,16 @@ def training_step(model, images, labels, *, fused=True, precision="float32", gra
     """
     rate = torch.tensor(1e-3, device=images.device) if graphed else 1e-3
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, fused=fused, capturable=graphed)
-    autocast = pick_precision(images.device, precision).autocast
+    chosen = pick_precision(images.device, precision)
+    scaler = torch.amp.GradScaler(images.device.type, enabled=chosen.scaled)
 
     def step(images, labels):
         optimizer.zero_grad(set_to_none=True)
-        with autocast(images.device):
+        with chosen.autocast(images.device):
             loss = F.cross_entropy(model(images), labels)
-        loss.backward()
-        optimizer.step()
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
         return loss.detach()
 
     take = GraphedStep(step) if graphed else step

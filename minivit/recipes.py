@@ -48,8 +48,9 @@ _colab = TrainConfig(epochs=16, batch_size=256, warmup_epochs=2.0, clip_norm=1.0
 _strong = Augment(cutout=8, mixup=0.2)
 _full = TrainConfig(epochs=100, batch_size=512, clip_norm=1.0, augment=_strong)
 
-# Minutes: on a CPU from a timing of one thread, on an H200 from benchmarks/RESULTS.md, on a T4 from
-# 2.2 GFLOP for each trained image.
+# Minutes of plain and mimetic together: on a CPU from a timing of one thread, on an H200 from
+# benchmarks/RESULTS.md. On a T4 planned: their operations at 4.3 TFLOP/s, a fifteenth of what its
+# data sheet names for float16. A small network is far from that, by how much nobody has measured.
 SMOKE = Recipe(
     name="smoke", model=_smoke, training=_seconds, subset=200, validation=100, minutes="seconds"
 )
@@ -70,7 +71,8 @@ FULL = Recipe(
     name="full",
     model=_tiny,
     training=_full,
-    minutes="about 4 minutes on an H200 (from 48 of 100 epochs of one arm)",
+    minutes="about 4 minutes on an H200 (from 48 of 100 epochs of one arm), "
+    "about 75 on a T4 (planned, not measured)",
 )
 SCALES = {recipe.name: recipe for recipe in (SMOKE, LAPTOP, COLAB, FULL)}
 

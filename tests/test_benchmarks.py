@@ -1,5 +1,6 @@
 """The benchmarks run, and what they compare is the same work. Nothing here looks at a time."""
 
+import json
 import subprocess
 from dataclasses import asdict, replace
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from benchmarks import run, suite
+from benchmarks import gpu_results, run, suite
 from benchmarks.epochs import PILImages, noise_images, usual_loader, usual_transform
 from benchmarks.gpu_plan import NINETY
 from benchmarks.gpu_results import mark_sections
@@ -70,10 +71,70 @@ def test_the_parts_of_make_test_are_read_from_its_output():
         suite.rows(subprocess.CompletedProcess("make test", 2, "1 failed, 3 passed in 2s"), 9.0)
 
 
-def test_partial_results_are_not_written():
-    for option in (["--quick"], ["--only", "steps"]):
-        with pytest.raises(SystemExit, match="whole results"):
-            run.main(["--write", *option])
+def made_up(monkeypatch, tmp_path, **sections):
+    """A benchmark of these sections, and a results file of its own; title → seconds or an error."""
+
+    def section(title, seconds):
+        if isinstance(seconds, Exception):
+            raise seconds
+        return [Section(title=title, rows=[Row(what=title, median=seconds)])]
+
+    kept = {name: run.BENCHMARKS[name] for name in run.FROM_RECORDS}
+    made = {title: lambda t=title, s=s, **_: section(t, s) for title, s in sections.items()}
+    monkeypatch.setattr(run, "BENCHMARKS", made | kept)
+    monkeypatch.setattr(run, "RESULTS", tmp_path / "RESULTS.md")
+
+
+def test_quick_numbers_are_not_written():
+    with pytest.raises(SystemExit, match="leave out --quick"):
+        run.main(["--write", "--quick"])
+
+
+def test_one_table_is_measured_anew_and_the_others_stay(tmp_path, monkeypatch):
+    made_up(monkeypatch, tmp_path, one="1 s", two="2 s", three="3 s")
+    run.main(["--write"])
+    before = run.RESULTS.read_text()
+    made_up(monkeypatch, tmp_path, one="4 s", two="5 s", three="6 s")
+    run.main(["--write", "--only", "two"])
+    after = run.RESULTS.read_text()
+    assert "| one | 1 s |" in after and "| two | 5 s |" in after and "| three | 3 s |" in after
+    assert after.count("Measured by itself on") == 1 and after.count("## ") == before.count("## ")
+    run.main(["--write", "--only", "three"])  # the last before those from records
+    assert "| three | 6 s |" in run.RESULTS.read_text()
+    assert run.RESULTS.read_text().count("## What is missing") == 1
+    made_up(monkeypatch, tmp_path, four="7 s")
+    with pytest.raises(SystemExit, match="no section 'four': write it whole"):
+        run.main(["--write", "--only", "four"])
+
+
+def test_one_that_fails_loses_nothing(tmp_path, monkeypatch):
+    made_up(monkeypatch, tmp_path, one="1 s", two=RuntimeError("no browser"), three="3 s")
+    run.main(["--write"])
+    text = run.RESULTS.read_text()
+    assert "| one | 1 s |" in text and "| three | 3 s |" in text and "## What is missing" in text
+    assert "| two | not measured: RuntimeError: no browser |" in text
+    made_up(monkeypatch, tmp_path, one="4 s", two=KeyboardInterrupt())
+    monkeypatch.setitem(run.BENCHMARKS, "two", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run.main(["--write"])
+    text = run.RESULTS.read_text()
+    assert "| one | 4 s |" in text and "## What is missing" in text, "a whole file at any time"
+
+
+def interrupted(**_):
+    raise KeyboardInterrupt
+
+
+def test_no_browser_leaves_the_picture_as_it_was(tmp_path, monkeypatch):
+    class Figure:
+        def write_image(self, *_, **__):
+            raise RuntimeError("Kaleido requires Google Chrome")
+
+    made_up(monkeypatch, tmp_path)
+    drawn = Section(title="drawn", rows=[Row(what="a", median="1 s")], picture=("a.png", Figure()))
+    monkeypatch.setitem(run.BENCHMARKS, "drawn", lambda **_: [drawn])
+    run.main(["--write"])
+    assert "![drawn](a.png)" in run.RESULTS.read_text()
 
 
 def test_records_are_renewed_and_what_was_measured_stays(tmp_path, monkeypatch):
@@ -93,14 +154,11 @@ def test_records_are_renewed_and_what_was_measured_stays(tmp_path, monkeypatch):
 
 
 def test_a_whole_run_and_renewed_records_are_one_text(tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "RESULTS", tmp_path / "RESULTS.md")
-    measured = {"steps": lambda **_: [Section(title="Steps", rows=[Row(what="a", median="1 s")])]}
-    kept = {name: run.BENCHMARKS[name] for name in run.FROM_RECORDS}
-    monkeypatch.setattr(run, "BENCHMARKS", measured | kept)
+    made_up(monkeypatch, tmp_path, steps="1 s")
     run.main(["--write"])
     whole = run.RESULTS.read_text()
     run.main(["--records"])
-    assert "| a | 1 s |" in whole and run.RESULTS.read_text() == whole
+    assert "| steps | 1 s |" in whole and run.RESULTS.read_text() == whole
 
 
 def gpu_steps(device, *libraries):
@@ -135,6 +193,34 @@ def test_a_mark_is_missing_until_its_last_seed(mark, where):
         assert (f"Time to {100 * mark.accuracy:.0f} % on {where}" not in rows) == there
         titles = [section.title for section in mark_sections(entries)]
         assert titles == (["Time to 90 % on a GPU"] if mark is NINETY else [])
+
+
+def test_a_measurement_that_failed_is_no_table(tmp_path, monkeypatch):
+    size = {"dim": 192, "depth": 12, "patch_size": 4}
+    failed = {"key": "a", "kind": "steps", "model": size, "state": "failed", "error": "no memory"}
+    (tmp_path / "results.jsonl").write_text(json.dumps(failed) + "\n")
+    monkeypatch.setattr(gpu_results, "KEPT", tmp_path)
+    assert list(gpu_results.gpu_sections()) == []
+
+
+@pytest.mark.parametrize("done", [5, 100])
+def test_seconds_of_a_whole_run_come_from_its_record(tmp_path, monkeypatch, done):
+    entry = {"key": "a", "kind": "run", "alone": True, "arm": {"attention": "plain"}}
+    entry["model"] = {"dim": 192, "depth": 12, "patch_size": 4}
+    seconds = [9.0] + [2.0] * (done - 1)
+    if done == 100:  # what an earlier call said of it, before it was finished, no longer counts
+        (epoch, *_) = record("epochs=100").epochs
+        epochs = [epoch | {"epoch": n, "seconds": s} for n, s in enumerate(seconds, start=1)]
+        whole = replace(record("epochs=100"), epochs=epochs)
+        entry |= {"epoch_seconds": [7.0] * 3, "record": asdict(whole)}
+    else:
+        entry |= {"epoch_seconds": seconds, "device": "a GPU"}
+    (tmp_path / "results.jsonl").write_text(json.dumps(entry) + "\n")
+    monkeypatch.setattr(gpu_results, "KEPT", tmp_path)
+    (section,) = gpu_results.gpu_sections()
+    (row,) = section.rows
+    assert f"{done} epochs" in row.what and "compiles, 9.0 s" in row.what and row.median == "2.00 s"
+    assert ("planned" in row.ratio) == (done == 5) and "200 s" in row.ratio
 
 
 def record(variant):

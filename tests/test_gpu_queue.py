@@ -25,6 +25,7 @@ from benchmarks.epochs import noise_images
 from benchmarks.gpu_jobs import Budget, Job, do
 from benchmarks.gpu_queue import choose, queue, work_off
 from benchmarks.gpu_state import Results, epochs_done, pack, unpack
+from benchmarks.peers import MODELS
 from benchmarks.steps import training_flops
 from minivit import protocol
 from minivit.checkpoint import MOMENTS
@@ -32,6 +33,7 @@ from minivit.compare import Arm, prepare, run_arm
 from minivit.model import ViT, ViTConfig
 from minivit.recipes import FULL, SMOKE
 from minivit.records import Record, load_records
+from minivit.runtime import Precision
 from minivit.storage import read_tensors, write_tensors
 
 ROOT = Path(__file__).parents[1]
@@ -136,6 +138,16 @@ def test_operations_are_those_that_torch_counts():
         with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
             ViT(config)(torch.randn(2, 3, 32, 32)).sum().backward()
         assert counter.get_total_flops() == 2 * training_flops(config)
+
+
+def test_a_graph_is_replayed_where_training_replays_one():
+    """With a scaler, as on a T4, `train` records no graph: neither does the measurement."""
+    scaled, not_scaled = (Precision(torch.float16, scaled, "") for scaled in (True, False))
+    for library in ("minivit", "timm"):
+        assert gpu_jobs._ways(library, True, not_scaled)[-1] == "graphed"
+        assert gpu_jobs._ways(library, True, scaled) == ("eager", "compiled")
+        assert gpu_jobs._ways(library, False, not_scaled) == ("eager",)
+    assert gpu_jobs._ways("torchvision", True, not_scaled) == ("eager",)
 
 
 # Which job next
@@ -290,6 +302,7 @@ def test_no_epoch_is_started_that_might_pass_the_deadline(results, deadline, exp
 def test_a_run_that_was_stopped_goes_on_to_the_same_record(results, tmp_path):
     kind, content = do(run(), 0, -math.inf, None, results.task, {})
     assert (kind, content["epochs"]) == ("unfinished", 1)
+    assert len(content["epoch_seconds"]) == 1 and content["device"]
     kind, content = do(run(), 0, math.inf, None, results.task, {})
     whole = run_arm(run().arm, replace(results.task, folder=tmp_path / "whole"))
     assert kind == "done" and untimed(content["record"]) == untimed(asdict(whole))
@@ -298,9 +311,13 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_record(results, tmp_path):
 # Measurements
 
 
-def test_a_step_is_measured_against_timm(results):
+def test_a_step_is_measured_against_its_peers(results, monkeypatch):
+    def absent(config):
+        raise ModuleNotFoundError("vit_pytorch")
+
+    monkeypatch.setitem(MODELS, "vit-pytorch", absent)  # as on a machine without it
     result = gpu_jobs.measure_steps(Job(kind="steps", arm=run().arm), results.task)
-    assert result["seconds"].keys() == {"minivit eager", "timm eager"}
+    assert result["seconds"].keys() == {"minivit eager", "timm eager", "torchvision eager"}
     assert result["flops"] == 20 * training_flops(RECIPE.model) and result["matmul"] > 0
 
 

@@ -129,3 +129,8 @@ def test_the_shipped_portraits_start_where_an_initializer_puts_them():
         again = numbers_of(AttentionWeights.of(net))
         for name in ("qk.cosine", "ov.cosine", "qk.mean", "ov.spectrum"):
             assert torch.allclose(found.start[name], again[name], atol=1e-3), name
+
+
+def test_every_seed_that_was_planned_is_shipped():
+    there = {(made.record.attention, made.record.seed) for made in SHIPPED}
+    assert there == {(attention, seed) for attention in script.PAIR for seed in script.SEEDS}

@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -6,6 +7,7 @@ import pytest
 import torch
 
 from benchmarks.recipe_search import chosen
+from benchmarks.time_to import operations
 from minivit.compare import last_accuracy
 from minivit.data import cifar10
 from minivit.init import initialize_
@@ -28,6 +30,12 @@ from minivit.train import train
 @pytest.fixture(autouse=True)
 def no_scale_set(monkeypatch):
     monkeypatch.delenv("MINIVIT_SCALE", raising=False)
+
+
+@pytest.mark.parametrize("recipe", [COLAB, FULL], ids=lambda recipe: recipe.name)
+def test_planned_minutes_come_from_operations(recipe):
+    minutes = 2 * operations(recipe) / 4.3e12 / 60
+    assert re.search(rf"about {minutes:.0f} (minutes )?on a T4 \(planned", recipe.minutes)
 
 
 def test_the_scales_fit_cifar10():
