@@ -125,6 +125,15 @@ QUESTION = Question(
             answer.unaligned,
             NUMBERS,
         ),
+        # Before those that are near something: this one is exact.
+        Diagnosis(
+            "scrambled",
+            "The right numbers stand in the wrong places: reshape or view was used where a "
+            "transpose is meant. The head's rows of nn.Linear, (head_dim, dim), are W_Qᵀ.",
+            3,
+            answer.scrambled,
+            NUMBERS,
+        ),
         Diagnosis(
             "smallest",
             "It behaves like the smallest singular values kept, not the largest.",
@@ -182,14 +191,6 @@ QUESTION = Question(
             "possible to the target has less: nothing is to be scaled up afterwards.",
             1,
             answer.nearest("rescaled"),
-            NUMBERS,
-        ),
-        Diagnosis(
-            "scrambled",
-            "The right numbers stand in the wrong places: reshape or view was used where a "
-            "transpose is meant. The head's rows of nn.Linear, (head_dim, dim), are W_Qᵀ.",
-            3,
-            answer.scrambled,
             NUMBERS,
         ),
         Diagnosis(
