@@ -31,7 +31,7 @@ else
 OFFLINE = MINIVIT_SOURCE=synthetic
 endif
 
-.PHONY: help lab test lint format bench claims exercises matrix term grade regrade key gradescope slides pages student-release wheel colab atlas retarget picture clean
+.PHONY: help lab test slow lint format bench claims exercises matrix term grade regrade key gradescope slides pages student-release wheel colab atlas retarget picture clean
 .NOTPARALLEL:
 
 help:  ## list the targets (what `make` alone does)
@@ -51,6 +51,9 @@ test: $(VENV)/.test  ## create .venv, install, run every check: style, unit test
 	$(if $(NOTEBOOKS),MINIVIT_RUNS=$$(mktemp -d) $(OFFLINE) MINIVIT_SCALE=smoke OMP_NUM_THREADS=1 $(BIN)/python -m pytest \
 	  -n $(WORKERS) --dist loadscope --nbval-lax --nbval-current-env --nbval-cell-timeout=120 \
 	  $(NOTEBOOKS),@echo "no notebooks yet")
+
+slow: $(VENV)/.test  ## attacks on the grader, kills, and all that takes minutes (SLOW=kill: by name)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope -m slow $(if $(SLOW),-k "$(SLOW)")
 
 lint: $(VENV)/.test  ## check style only
 	$(BIN)/python -m ruff check .

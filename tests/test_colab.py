@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from minivit.explorers import Control, Explorer
+from minivit.views import View
 from tools import colab
 
 HAD = {"ipywidgets": "7.7.1", "numpy": "2.1.3"}
@@ -50,3 +52,27 @@ for attempt in (lambda: socket.create_connection(("example.org", 80)),
         raise AssertionError("reached the network")
 """
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
+
+
+def test_every_slider_of_a_lesson_is_moved_to_both_ends(capsys):
+    seen = []
+
+    def compute(left, right):
+        seen.append((left, right))
+        if (left, right) == (3, 6) and broken:
+            raise ZeroDivisionError
+        return View(panels=(), numbers={})
+
+    controls = {
+        "left": Control(label="left", values=(1, 2, 3), start=2),
+        "right": Control(label="right", values=(4, 5, 6), start=5),
+    }
+    for broken in (False, True):
+        namespace = {"knobs": Explorer(compute, controls, source="nowhere"), "other": 1}
+        if broken:
+            with pytest.raises(ZeroDivisionError):
+                exec(colab.MOVE, namespace)
+        else:
+            exec(colab.MOVE, namespace)
+            assert capsys.readouterr().out == "2\n"
+            assert {(1, 5), (3, 5), (3, 4), (3, 6)} <= set(seen)

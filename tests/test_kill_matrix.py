@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from minivit.checks.questions import QUESTIONS
 from teaching import kill_matrix
 from teaching.keys import KEYS
 from teaching.term import hidden_cases, read_secret, variant_rng, write_secret
 
-PAGE = Path(__file__).resolve().parents[1] / "teaching" / "kill_matrix.md"
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "teaching" / "kill_matrix.md"
 
 
 def survivors(seeds, keys=None):
@@ -90,3 +92,11 @@ def test_a_term_has_one_secret(tmp_path):
     path.write_text("short")
     with pytest.raises(ValueError, match="32 or more"):
         read_secret(path)
+
+
+def test_every_question_is_in_the_list_and_has_its_key():
+    """A module that no list names would never be asked, and the matrix would not miss it."""
+    names = {id.replace("-", "_") for id in QUESTIONS}
+    for folder, others in (("minivit/checks/questions", set()), ("teaching/keys", {"key", "hunt"})):
+        modules = {path.stem for path in (ROOT / folder).glob("*.py")} - {"__init__"} - others
+        assert modules == names, f"{folder}: {modules ^ names}"
