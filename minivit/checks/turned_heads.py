@@ -43,22 +43,20 @@ def by_heads(W_V, W_proj, heads):
 
 
 def _kept(old, new):
-    """The product; and W_V W_Vᵀ and W_projᵀ W_proj, which a turn keeps and nothing else does.
+    """The product, and W_V W_Vᵀ.
 
-    The three are the Gram matrix of W_V on top of W_projᵀ. Two such stacks have the same one if and
-    only if an orthogonal R makes one out of the other.
+    In every case W_V has an inverse. So where the product is right, what came back is W_V R and
+    R⁻¹ W_proj, and R is orthogonal if and only if W_V W_Vᵀ stayed.
     """
-    for (what, mine), target in zip(_products(*new).items(), _products(*old).values(), strict=True):
+    pairs = (
+        ("product", "W_V W_proj", new[0] @ new[1], old[0] @ old[1]),
+        ("turn", "W_V W_Vᵀ", new[0] @ new[0].T, old[0] @ old[0].T),
+    )
+    for aspect, what, mine, target in pairs:
         if not close(mine, target, ROUNDING):
-            aspect = "product" if what == "W_V W_proj" else "turn"
             text = f"{what} is not what it was: {_gap(mine, target)}"
             return Finding(aspect, text, mine=mine, target=target)
     return None
-
-
-def _products(W_V, W_proj):
-    turned = {"W_V W_Vᵀ": W_V @ W_V.T, "W_projᵀ W_proj": W_proj.T @ W_proj}
-    return {"W_V W_proj": W_V @ W_proj, **turned}
 
 
 def _gap(mine, target):
@@ -110,8 +108,13 @@ def _is_orthogonal(R):
 def one_side(old, new, heads):
     """One factor is a turned one, the other as it was."""
     as_before = [_same(mine, before) for mine, before in zip(new, old, strict=True)]
-    (_, *mine), (_, *before) = (_products(*pair).values() for pair in (new, old))
-    return sum(as_before) == 1 and all(map(_same, mine, before))
+    return sum(as_before) == 1 and all(_same(a @ b, c @ d) for a, b, c, d in _outer(old, new))
+
+
+def _outer(old, new):
+    """Factors of W_V W_Vᵀ and W_projᵀ W_proj, which a turn between heads keeps."""
+    yield new[0], new[0].T, old[0], old[0].T
+    yield new[1].T, new[1], old[1].T, old[1]
 
 
 @of_first_call
@@ -129,11 +132,11 @@ def no_rotation(old, new, heads):
 @of_first_call
 def tokens_turned(old, new, heads):
     """R W_V and W_proj Rᵀ, or the like: turned on the side of the tokens."""
-    V, P = (_same(a @ b, c @ d) for a, b, c, d in _inner(old, new))
-    return V and P
+    return all(_same(a @ b, c @ d) for a, b, c, d in _inner(old, new))
 
 
 def _inner(old, new):
+    """Factors of W_Vᵀ W_V and W_proj W_projᵀ, which a turn of the tokens keeps."""
     yield new[0].T, new[0], old[0].T, old[0]
     yield new[1], new[1].T, old[1], old[1].T
 

@@ -180,11 +180,11 @@ def scaled_heads(W_V, W_proj, heads):
 
 
 def lifted_heads(W_V, W_proj, heads):
-    """What a head lacks is added to its columns, along its rows of W_proj."""
+    """What a head lacks is added to its rows of W_proj, along its columns of W_V."""
     k = len(W_V) // heads
     traces = (W_V * W_proj.T).unflatten(1, (heads, -1)).sum((0, 2))
     lacks = (traces.mean() - traces).repeat_interleave(k) / k
-    return W_V + W_proj.T / W_proj.square().sum(1) * lacks, W_proj
+    return W_V, W_proj + (W_V / W_V.square().sum(0) * lacks).T
 
 
 def one_pair(W_V, W_proj, heads, *, reference=even_heads):
