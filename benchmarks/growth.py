@@ -7,6 +7,7 @@ forward pass for the backward one, counted in bytes of storages, so it has no sp
 
 import math
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from statistics import median
 
 import torch
@@ -18,6 +19,7 @@ from minivit.model import ViT, ViTConfig
 
 BASE = ViTConfig(dim=64, depth=4, heads=2)  # 64 tokens: 32 pixels in patches of 4
 BATCH = 32
+ALIKE = 0.9
 AXES = {
     "width": (16, 32, 64, 128, 256, 384),
     "depth": (1, 2, 4, 8, 16),
@@ -51,7 +53,7 @@ def growth_sections(*, quick, repeats):
     notes = (
         "In place of a ratio: floating-point operations a second, counted for the matrix products "
         "alone, and what autograd keeps for the backward pass, for one image.",
-        *(bend(axis, *_at_both_ends(axis, points, seconds)) for axis in axes),
+        *(bend(axis, *_along(axis, points, seconds)) for axis in axes),
         WHY,
     )
     picture = _picture(seconds, kept)
@@ -66,26 +68,31 @@ WHY = (
 )
 
 
-def bend(axis, ends, time, operations):
-    """A sentence: the exponents of growth at both ends of an axis, of the time and the operations.
+def bend(axis, values, time, operations):
+    """Two sentences: the powers of growth at both ends of an axis, and where the time bends.
 
-    ends: the two lowest and the two highest values; time, operations: of one step, at these.
+    time, operations: of one step, at each of the values.
     """
-    (a, b, c, d), exponents = ends, []
-    for y in (time, operations):
-        exponents += [math.log(y[1] / y[0], b / a), math.log(y[3] / y[2], d / c)]
-    low, high, low_operations, high_operations = (f"{e:.2f}" for e in exponents)
+    pairs = list(pairwise(values))
+    took, counted = (
+        [math.log(y[i + 1] / y[i], b / a) for i, (a, b) in enumerate(pairs)]
+        for y in (time, operations)
+    )
+    (a, b), (c, d) = pairs[0], pairs[-1]
+    apart = [t < ALIKE * n for t, n in zip(took, counted, strict=True)]
+    last = max((i for i, each in enumerate(apart) if each), default=-1)
+    place = f"From {values[last + 1]} on they grow alike" if not apart[-1] else "Nowhere alike"
     return (
-        f"A step's time grows as {axis} to the power {low} between {a} and {b}, {high} between {c} "
-        f"and {d}; its operations as {low_operations} and {high_operations}."
+        f"A step's time grows as {axis} to the power {took[0]:.2f} between {a} and {b}, "
+        f"{took[-1]:.2f} between {c} and {d}; its operations as {counted[0]:.2f} and "
+        f"{counted[-1]:.2f}. {place} (the time's power at least {ALIKE} of the operations')."
     )
 
 
-def _at_both_ends(axis, points, seconds):
+def _along(axis, points, seconds):
     along = [point for point in points if point.axis == axis]
-    four = [*along[:2], *along[-2:]]
-    operations = [point.batch * training_flops(point.config) for point in four]
-    return [p.value for p in four], [median(seconds[p]) for p in four], operations
+    operations = [point.batch * training_flops(point.config) for point in along]
+    return [p.value for p in along], [median(seconds[p]) for p in along], operations
 
 
 def _point(axis, value):
@@ -142,18 +149,22 @@ def _picture(seconds, kept):
 
     axes = list(dict.fromkeys(point.axis for point in seconds))
     figure = make_subplots(
-        rows=2, cols=len(axes), shared_xaxes=True, shared_yaxes="rows", column_titles=axes
+        rows=3, cols=len(axes), shared_xaxes=True, shared_yaxes="rows", column_titles=axes
     )
     for column, axis in enumerate(axes, start=1):
         points = [point for point in seconds if point.axis == axis]
         x = [point.value for point in points]
+        images = [point.batch / median(seconds[point]) for point in points]
         speed = [median(_flops(point, seconds[point])) / 1e9 for point in points]
         memory = [kept[point] / 1e6 for point in points]
-        for row, (y, color) in enumerate([(speed, "#0072B2"), (memory, "#D55E00")], start=1):
+        lines = ((images, "#009E73"), (speed, "#0072B2"), (memory, "#D55E00"))
+        for row, (y, color) in enumerate(lines, start=1):
             line = {"x": x, "y": y, "mode": "lines+markers", "line_color": color}
             figure.add_scatter(**line, showlegend=False, row=row, col=column)
     figure.update_xaxes(type="log", dtick=0.30103 * 2, showgrid=True)
-    figure.update_yaxes(type="log", row=2)
-    figure.update_yaxes(title_text="GFLOP/s", rangemode="tozero", row=1, col=1)
-    figure.update_yaxes(title_text="MB kept, one image", row=2, col=1)
+    for row, title in enumerate(("images/s", "GFLOP/s", "MB kept, one image"), start=1):
+        figure.update_yaxes(title_text=title, row=row, col=1)
+    figure.update_yaxes(type="log", row=1)
+    figure.update_yaxes(rangemode="tozero", row=2)
+    figure.update_yaxes(type="log", row=3)
     return figure.update_layout(template="plotly_white", font_size=14, margin_t=40)

@@ -93,7 +93,7 @@ def _keep_picture(section):
     if section.picture:
         name, figure = section.picture
         try:
-            figure.write_image(RESULTS.with_name(name), width=1000, height=520, scale=2)
+            figure.write_image(RESULTS.with_name(name), width=1000, height=680, scale=2)
         except (RuntimeError, ValueError, OSError) as error:  # kaleido needs Chromium or Chrome
             print(f"{name} stays as it was: {error}", flush=True)
 

@@ -28,7 +28,8 @@ FILES = (
 FOLDERS = ("docs", "minivit", "lessons", "exercises", "benchmarks")
 NOTE = (
     b"# minivit\n\n*This is the learners' copy. What README says of `tests`, `solutions`, "
-    b"`teaching` and `tools` is about the whole repository; `make test` and `make bench` have nothing to run here.*\n"
+    b"`teaching` and `tools` is about the whole repository; `make test` and `make bench` have "
+    b"nothing to run here.*\n"
 )
 SKIPPED = ("__pycache__", ".ipynb_checkpoints")
 

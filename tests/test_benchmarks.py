@@ -324,9 +324,14 @@ def test_what_is_kept_for_the_backward_pass_grows_with_images_and_layers_alone()
     assert layer >= 4 * 4 * numbers
 
 
-def test_a_bend_is_told_by_the_powers_at_both_ends():
-    time, operations = [5.0, 5.0, 40.0, 320.0], [1.0, 2.0, 32.0, 128.0]
-    assert bend("width", (1, 2, 4, 8), time, operations) == (
-        "A step's time grows as width to the power 0.00 between 1 and 2, 3.00 between 4 and 8; "
-        "its operations as 1.00 and 2.00."
+def test_a_bend_is_told_by_powers_and_by_its_place():
+    values, operations = (1, 2, 4, 8), [1.0, 2.0, 8.0, 32.0]
+    said = bend("width", values, [5.0, 5.0, 20.0, 80.0], operations)
+    assert said.startswith(
+        "A step's time grows as width to the power 0.00 between 1 and 2, 2.00 between 4 and 8; "
+        "its operations as 1.00 and 2.00. From 2 on they grow alike"
     )
+    assert "Nowhere alike" in bend("width", values, [5.0, 5.0, 5.0, 9.0], operations)
+    assert "From 1 on" in bend("width", values, operations, operations)
+    # Alike, then not, then alike: only the end counts.
+    assert "From 4 on" in bend("width", values, [1.0, 2.0, 2.0, 8.0], operations)

@@ -82,7 +82,7 @@ for name, explorer in list(globals().items()):
         for slider in explorer.sliders.values():
             for value in (slider.options[0][1], slider.options[-1][1]):
                 slider.value = value
-                assert explorer.picture.value.startswith(b"<svg"), name
+                assert bytes(explorer.picture.value).startswith(b"<svg"), name
             moved += 1
 print(moved)
 """
