@@ -30,8 +30,8 @@ HINTS = (
     "torch.Generator().manual_seed(number) makes a generator that nobody else draws from; hand it "
     "on as generator=…. Make it anew in each call. What must the number depend on?",
     "No two pairs may have the same number, of which torch looks at the lowest 32 bits only. Take "
-    "a sum with a factor that is large enough, or a digest (hashlib) of a text that has both in it, "
-    "and a sign between them. hash() of a text is another number in each process.",
+    "a sum with a factor that is large enough, or a digest (hashlib) of a text with both in it and "
+    "a sign between them. hash() of a text is another number in each process.",
     "Draw the order first, whether there are flips or not, then the coins. Or make two generators, "
     "with the purpose in their numbers: two that begin with one number draw the same.",
 )
