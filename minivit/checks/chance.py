@@ -15,8 +15,8 @@ KEPT = 20  # images
 def correlation(one, two):
     """Of two arrays of numbers; 0 where one of them is constant."""
     one, two = one - one.mean(), two - two.mean()
-    size = np.sqrt((one**2).sum() * (two**2).sum())
-    return float((one * two).sum() / size) if size else 0.0
+    size = np.sqrt((one @ one) * (two @ two))
+    return float(one @ two / size) if size else 0.0
 
 
 def related(one, two):
@@ -27,7 +27,9 @@ def related(one, two):
 
 def inverse(order):
     """Its entry i is the place of image i."""
-    return np.argsort(order)
+    places = np.empty_like(order)
+    places[order] = np.arange(len(order))
+    return places
 
 
 def leftover(order):
@@ -35,7 +37,7 @@ def leftover(order):
     in_turn = np.arange(len(order))
     steps = np.diff(order)
     kept, neighbours = int((order == in_turn).sum()), int((np.abs(steps) == 1).sum())
-    drift = related(order.astype(float), in_turn.astype(float))
+    drift = related(order, in_turn)
     if kept > KEPT:
         return f"{kept} of {len(order)} stand where they stood"
     if neighbours > 2 * KEPT:  # two ways to be neighbours

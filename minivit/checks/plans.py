@@ -63,9 +63,8 @@ def _each(found):
 
 def _repeatable(found):
     for one, two in combinations(found, 2):
-        for part in ("order", "flipped"):
-            same = np.array_equal(getattr(one, part), getattr(two, part))
-            if one[:2] == two[:2] and not same:
+        for part in ("order", "flipped") if one[:2] == two[:2] else ():
+            if not np.array_equal(getattr(one, part), getattr(two, part)):
                 text = f"{one.name}, flip={one.flip}: asked for twice, {part} is another"
                 return Finding("repeatable", text)
     return None
