@@ -4,9 +4,15 @@ import numpy as np
 
 from minivit.checks.question import Finding
 
+DTYPES = {"float": "float32 or float64", "int": "int64", "bool": "bool"}  # as a message has them
 
-def returned(results, count, shapes, names):
-    """A Finding where not exactly `count` arrays of these shapes, all finite, came back."""
+
+def returned(results, count, shapes, names, dtypes=()):
+    """A Finding where not exactly `count` arrays of these shapes, all finite, came back.
+
+    dtypes: "float", "int" or "bool" for each; floats by default.
+    """
+    dtypes = dtypes or ("float",) * count
     for result in results:
         arrays = result.returned
         if arrays == ():
@@ -14,11 +20,11 @@ def returned(results, count, shapes, names):
         if arrays is None or len(arrays) != count:
             wanted = f"{_kinds(count, shapes)}: {', '.join(names)}"
             return Finding("kind", f"it returned {_got(result)}; expected {wanted}")
-        for array, shape, name in zip(arrays, shapes, names, strict=True):
+        for array, shape, name, dtype in zip(arrays, shapes, names, dtypes, strict=True):
             if array.values.shape != shape:
                 return Finding("shape", f"{name} has shape {array.values.shape}; expected {shape}")
-            if not array.dtype.startswith("float") and shape:  # a number may be a whole one
-                return Finding("dtype", f"{name} is {array.dtype}; expected float32 or float64")
+            if not array.dtype.startswith(dtype) and shape:  # a number may be a whole one
+                return Finding("dtype", f"{name} is {array.dtype}; expected {DTYPES[dtype]}")
             if not np.isfinite(array.values).all():
                 bad = int((~np.isfinite(array.values)).sum())
                 return Finding("finite", f"{name}: {bad} of {array.values.size} are not finite")

@@ -1,0 +1,172 @@
+"""Judges orders and coins that are to follow from a seed and an epoch, and from nothing else.
+
+It knows no right numbers, only what two calls must and must not have in common. While grading each
+call runs in a fork of its own: what an answer keeps from call to call shows in a notebook's check,
+and there as epochs that are alike. Of global generators it watches torch's only.
+"""
+
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+
+from minivit.checks.chance import FAR, inverse, leftover, moved, related
+from minivit.checks.measures import returned
+from minivit.checks.question import Finding
+
+
+class Plan(NamedTuple):
+    """One call, and what came of it."""
+
+    pair: tuple[int, int]  # seed, epoch
+    flip: bool
+    order: np.ndarray
+    flipped: np.ndarray
+
+    @property
+    def name(self):
+        return "seed {}, epoch {}".format(*self.pair)
+
+
+def plans(case, results):
+    pairs = [(call["seed"], call["epoch"]) for call in case.calls]
+    flips = [call["flip"] for call in case.calls]
+    orders = [result.returned[0].values.astype(int) for result in results]
+    coins = [result.returned[1].values for result in results]
+    return [Plan(*each) for each in zip(pairs, flips, orders, coins, strict=True)]
+
+
+def judge(case, results):
+    for call, result in zip(case.calls, results, strict=True):
+        shapes, names = [(call["images"],)] * 2, ("order", "flipped")
+        finding = returned((result,), 2, shapes, names, dtypes=("int", "bool"))
+        if finding:
+            return finding
+    if any(result.global_drawn for result in results):
+        return Finding("global", "a call leaves torch's global generator in another state")
+    found = plans(case, results)
+    tests = (_each, _repeatable, _switch, _pairs, _shuffled, _coupled, _again, _coin, _half)
+    return next((finding for test in tests if (finding := test(found))), None)
+
+
+def _each(found):
+    for plan in found:
+        size = len(plan.order)
+        there = int(np.isin(np.arange(size), plan.order).sum())
+        if there < size:
+            return Finding("order", f"{plan.name}: {there} of the {size} images are in it")
+        if plan.flipped.any() and not plan.flip:
+            text = f"{plan.name}, flip=False: {int(plan.flipped.sum())} images are mirrored"
+            return Finding("off", text)
+    return None
+
+
+def _repeatable(found):
+    for one, two in combinations(found, 2):
+        for part in ("order", "flipped") if one[:2] == two[:2] else ():
+            if not np.array_equal(getattr(one, part), getattr(two, part)):
+                text = f"{one.name}, flip={one.flip}: asked for twice, {part} is another"
+                return Finding("repeatable", text)
+    return None
+
+
+def _switch(found):
+    for one, two in combinations(found, 2):
+        if one.pair == two.pair and not np.array_equal(one.order, two.order):
+            return Finding("switch", f"{one.name}: with flips and without, the orders differ")
+    return None
+
+
+def _once(found):
+    """A plan for each pair of seed and epoch."""
+    return list({plan.pair: plan for plan in found}.values())
+
+
+def _tossed(found):
+    """Likewise, of those with flips."""
+    return _once([plan for plan in found if plan.flip])
+
+
+def _pairs(found):
+    for one, two in combinations(_once(found), 2):
+        if np.array_equal(one.order, two.order):
+            return Finding("pairs", f"{one.name} and {two.name} have the same order")
+    return None
+
+
+def _shuffled(found):
+    for plan in _once(found):
+        if left := leftover(plan.order):
+            return Finding("shuffled", f"{plan.name}, beside 0, 1, 2, …: {left}")
+    for one, two in combinations(_once(found), 2):
+        if left := moved(one.order, two.order):
+            return Finding("moved", f"{two.name}, beside {one.name}: {left}")
+    return None
+
+
+def _coupled(found):
+    for plan in _tossed(found):
+        for numbers in (plan.order, inverse(plan.order)):
+            if share := related(plan.flipped, numbers) or related(plan.flipped, numbers % 2):
+                return Finding("coupled", f"{plan.name}: coins and order correlate by {share:+.2f}")
+    return None
+
+
+def _again(found):
+    """Coins of two epochs that agree too often, or too seldom: by places, or by images."""
+    for one, two in combinations(_tossed(found), 2):
+        by_image = one.flipped[inverse(one.order)], two.flipped[inverse(two.order)]
+        if share := related(one.flipped, two.flipped) or related(*by_image):
+            text = f"coins of {one.name} and of {two.name} correlate by {share:+.2f}"
+            return Finding("again", text)
+    return None
+
+
+def _coin(found):
+    coins = [plan.flipped for plan in _tossed(found)]
+    share, count = np.mean(coins), np.size(coins)
+    if abs(share - 0.5) <= FAR * 0.5 / np.sqrt(count):
+        return None
+    return Finding("coin", f"of {count} images {share:.1%} are mirrored")
+
+
+def _half(found):
+    """One half each time, to the image. Of 1000 fair coins that happens once in 40 times, of 1001
+    (500 or 501) once in 20; five times in a row with a probability below 1e-6."""
+    coins = [plan.flipped for plan in _tossed(found)]
+    few = len(coins) < 5 or len(coins[0]) < 1000
+    if few or any(abs(2 * each.sum() - len(each)) > 1 for each in coins):
+        return None
+    return Finding("half", f"in each of {len(coins)} epochs half of the images, to the image")
+
+
+# What a mistake looks like, over all plans of a case.
+
+
+def shared(found, axis=None):
+    """Whether any two pairs with the same seed (axis 0) or the same epoch (axis 1) have one order.
+
+    None: any two whatever. False where there are no such two.
+    """
+    alike = [
+        np.array_equal(one.order, two.order)
+        for one, two in combinations(_once(found), 2)
+        if axis is None or one.pair[axis] == two.pair[axis]
+    ]
+    return bool(alike) and all(alike)
+
+
+def unset(found):
+    """Neither seed nor epoch has set the generator that numbers came from.
+
+    In a notebook a call can't be repeated then; while grading each call starts from one state.
+    """
+    coins = [plan.flipped for plan in _tossed(found)]
+    alike = len(np.unique(coins, axis=0)) == 1 < len(np.unique(coins))
+    return shared(found) or bool(_repeatable(found)) or alike
+
+
+def from_one(found):
+    return all(
+        np.array_equal(np.sort(plan.order), 1 + np.arange(len(plan.order))) for plan in found
+    )

@@ -1,0 +1,214 @@
+"""Lesson 05: an epoch's order and flips, from seed and epoch alone."""
+
+from minivit.checks.plans import from_one, judge, plans, shared, unset
+from minivit.checks.question import Case, Diagnosis, Question
+
+STATEMENT = """\
+Two arms can be compared only if they see the same batches. Write the function that decides on them
+for one epoch, without minivit's `stream`: in which order the images come, and which are mirrored.
+
+`plan(seed, epoch, images, flip)` gets three whole numbers (seed and epoch from 0 to 9999) and True
+or False. Return two tensors `(order, flipped)`, both of shape (images,): `order`, of whole numbers,
+has each of 0, …, images − 1 once; `flipped`, of True and False, says for each place in this order
+whether the image there is mirrored.
+
+- **Repeatable.** The same four arguments give the same answer, whatever was drawn before and
+  whichever epochs were asked for before: a run that starts again at epoch 7 goes on as it would
+  have. This holds in any other process too.
+- **Flips beside the order.** With `flip=False` nothing is mirrored, and the order is the one that
+  `flip=True` gives. With `flip=True` a fair coin of its own decides for each place; the coins have
+  nothing to do with the order.
+- **New each time.** Two different pairs (seed, epoch) have nothing to do with each other, neither
+  their orders nor their coins. All orders are equally likely.
+- **Nobody is disturbed.** torch's global generator is afterwards as it was before.
+
+**Usual trap.** Seed 0 in epoch 1 and seed 1 in epoch 0 are two pairs, with one sum. And coins that
+are drawn before the order, from the same generator, move the order.
+"""
+
+HINTS = (
+    "torch.Generator().manual_seed(number) makes a generator that nobody else draws from; hand it "
+    "on as generator=…. Make it anew in each call. What must the number depend on?",
+    "No two pairs may have the same number, of which torch looks at the lowest 32 bits only. Take "
+    "a sum with a factor that is large enough, or a digest (hashlib) of a text with both in it and "
+    "a sign between them. hash() of a text is another number in each process.",
+    "Draw the order first, whether there are flips or not, then the coins. Or make two generators, "
+    "with the purpose in their numbers: two that begin with one number draw the same.",
+)
+
+
+def _calls(images, *wanted):
+    names = ("seed", "epoch", "images", "flip")
+    return tuple(
+        dict(zip(names, (seed, epoch, images, flip), strict=True)) for seed, epoch, flip in wanted
+    )
+
+
+def interrupted(title, images, seed, other, epochs):
+    """A run with flips, another seed's first epoch, two epochs without flips, then a new start."""
+    run = [(seed, epoch, True) for epoch in epochs]
+    beside = [(other, epochs[0], True), *((seed, epoch, False) for epoch in epochs[-2:])]
+    return Case(title, _calls(images, *run, *beside, run[2], run[0]))
+
+
+def switched(title, images, seeds, epochs):
+    """Each seed in each epoch, flips on and off by turns."""
+    pairs = [(seed, epoch) for seed in seeds for epoch in epochs]
+    wanted = [
+        (*pair, (number + again) % 2 == 0) for again in (0, 1) for number, pair in enumerate(pairs)
+    ]
+    return Case(title, _calls(images, *wanted, wanted[0]))
+
+
+def mixed_up(title, seed, epoch, factors, digits, *, more=()):
+    """Pairs that agree in seed · m + epoch, or in seed + m · epoch, for each m of `factors`.
+
+    more: other m, for seed · m + epoch alone, and m ± 1 with them. digits: a, b, c, for two pairs
+    that read the same, a bc and ab c, and a third: bc a, with the sum and the product of a bc.
+    """
+    a, b, c = digits
+    pairs = [(a, 10 * b + c), (10 * a + b, c), (10 * b + c, a)]
+    pairs += [(seed, epoch + m) for m in factors] + [(seed + m, epoch) for m in factors]
+    pairs += [(seed, epoch + m) for m in more]
+    if more:
+        pairs += [(seed + 1, epoch + step) for step in (-1, 0, 1)]
+    pairs = list(dict.fromkeys(pairs))
+    return Case(title, _calls(64, *((*pair, True) for pair in pairs), (*pairs[0], True)))
+
+
+VISIBLE = (
+    interrupted("a run that starts again", 2000, 3, 4, (1, 2, 7, 8, 12)),
+    switched("with flips and without", 1501, (0, 5), (0, 3)),
+    mixed_up("pairs that are easily mixed up", 0, 0, (1, 10, 100, 1000), (1, 1, 2)),
+    interrupted("a coin for each of many images", 4001, 11, 2, (40, 41, 42, 43, 90)),
+)
+
+
+def _known(id, hint, aspect, says, predicate=lambda found: True):
+    """predicate(plans); by default the aspect alone says what it is."""
+    return Diagnosis(id, says, hint, lambda *given: predicate(plans(*given)), (aspect,))
+
+
+DIAGNOSES = (
+    _known("from-one", 3, "order", "Images are counted from 1.", from_one),
+    _known(
+        "with-replacement",
+        3,
+        "order",
+        "Some images come twice, and others not at all: each place drew for itself. An order is a "
+        "permutation.",
+    ),
+    _known("flips-though-off", 3, "off", "Images are mirrored although flip is False."),
+    _known(
+        "no-generator",
+        1,
+        "global",
+        "Numbers come from torch's global generator, which neither seed nor epoch has set. What "
+        "others drew before decides on them.",
+        unset,
+    ),
+    _known(
+        "manual-seed",
+        1,
+        "global",
+        "torch's global generator is set, or drawn from: whoever uses it after this call gets "
+        "other numbers than without it. Make a generator of your own.",
+    ),
+    _known(
+        "history",
+        1,
+        "repeatable",
+        "It depends on the calls before: a generator is kept from one to the next, or others draw "
+        "from it, too.",
+    ),
+    _known(
+        "flips-first",
+        3,
+        "switch",
+        "Flips move the order: the coins are drawn before it from the same generator, or flip has "
+        "a say in the generator's number.",
+    ),
+    _known(
+        "constant",
+        1,
+        "pairs",
+        "Every call gives one and the same order: neither seed nor epoch has a say in it.",
+        shared,
+    ),
+    _known(
+        "epoch-ignored",
+        1,
+        "pairs",
+        "All epochs of a seed have one order: the epoch has no say in it.",
+        lambda found: shared(found, 0),
+    ),
+    _known(
+        "seed-ignored",
+        2,
+        "pairs",
+        "In one epoch all seeds have the same order. The seed is not in the generator's number, or "
+        "stands where torch does not look, above the lowest 32 bits.",
+        lambda found: shared(found, 1),
+    ),
+    _known(
+        "collision",
+        2,
+        "pairs",
+        "Different pairs of seed and epoch come to one number: by a sum, a product, a factor that "
+        "is too small, or digits side by side (1 and 12, 11 and 2).",
+    ),
+    _known(
+        "hardly-shuffled",
+        3,
+        "shuffled",
+        "The order is not drawn from all orders: images stay near their places, or beside their "
+        "neighbours.",
+    ),
+    _known(
+        "moved-on",
+        1,
+        "moved",
+        "The order of one epoch is made from that of another, and shows it. Draw each anew.",
+    ),
+    _known(
+        "same-flips",
+        2,
+        "again",
+        "The coins of one pair of seed and epoch come again in another pair: their generator's "
+        "number needs both.",
+    ),
+    _known(
+        "coupled",
+        3,
+        "coupled",
+        "Who is mirrored can be read from the order: coins are made from it, or both come from two "
+        "generators that begin with the same number.",
+    ),
+    _known("unfair", 3, "coin", "The coin is not fair: it has to fall on either side as often."),
+    _known(
+        "exactly-half",
+        3,
+        "half",
+        "Exactly half of the images are mirrored, in every epoch. Coins that know nothing of each "
+        "other hardly ever do that.",
+    ),
+)
+
+
+QUESTION = Question(
+    id="own-stream",
+    function="plan",
+    signature="plan(seed, epoch, images, flip)",
+    lesson="05",
+    points=4,
+    minutes=20,
+    difficulty=2,
+    statement=STATEMENT,
+    visible=VISIBLE,
+    hidden=3,
+    judge=judge,
+    hints=HINTS,
+    diagnoses=DIAGNOSES,
+    tolerates="any generator (torch's, numpy's, Python's), one that draws the order first or two, "
+    "any way to make a number of a pair, the global generator put back as it was, numpy arrays",
+)

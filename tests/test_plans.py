@@ -1,0 +1,76 @@
+"""Orders and coins from seed and epoch: what chance allows, and what the judge must tell apart."""
+
+import numpy as np
+import pytest
+import torch
+
+from minivit.checks import QUESTIONS, examples, run_case, verdicts
+from minivit.checks.calls import Array, Result
+from minivit.checks.chance import inverse, leftover, moved, related
+from minivit.checks.measures import returned
+from teaching.keys import KEYS, own_stream
+
+QUESTION, KEY = QUESTIONS["own-stream"], KEYS["own-stream"]
+
+
+def test_chance_passes_its_bounds():
+    rng = np.random.default_rng(0)
+    for size in (64, 1000, 1001):
+        one, two = rng.permutation(size), rng.permutation(size)
+        assert np.array_equal(one[inverse(one)], np.arange(size))
+        assert leftover(one) == moved(one, two) == ""
+        assert related(one, two) == related(one % 2, two) == 0
+
+
+@pytest.mark.parametrize("size", [100, 1000])
+def test_what_chance_does_not_do_is_seen(size):
+    rng = np.random.default_rng(0)
+    one = rng.permutation(size)
+    for order in (np.arange(size), np.arange(size)[::-1], np.roll(np.arange(size), 9)):
+        assert leftover(order) and moved(one, one[order])
+    assert moved(one, (one + 5) % size)  # by images: each is replaced by the fifth after it
+    assert related(one, one) and related(one < size // 2, one) < 0
+    assert related(np.ones(size), one) == 0  # a constant has no correlation, and raises nothing
+
+
+def test_arrays_may_be_asked_to_be_whole_numbers():
+    def arrays(*dtypes):
+        return (Result(returned=tuple(Array(np.ones(2), dtype, "cpu") for dtype in dtypes)),)
+
+    shapes, names, dtypes = [(2,), (2,)], ("order", "flipped"), ("int", "bool")
+    assert returned(arrays("int32", "bool"), 2, shapes, names, dtypes) is None
+    assert "expected bool" in returned(arrays("int64", "uint8"), 2, shapes, names, dtypes).text
+    assert "expected float32" in returned(arrays("int64", "float32"), 2, shapes, names).text
+
+
+@pytest.mark.parametrize("factor", [1, 9, 10, 11, 100, 101, 999, 1000, 1001, *own_stream.FACTORS])
+def test_factors_that_are_too_small_collide_in_hidden_cases(factor):
+    cases = KEY.hidden(np.random.default_rng(factor))
+    answer = own_stream.pairing(lambda seed, epoch: factor * seed + epoch)
+    assert "collision" in [verdict.name for verdict in verdicts(QUESTION, answer, cases)]
+
+
+def test_what_is_kept_shows_where_each_call_is_a_fork():
+    """So it is while grading: every call begins with the state that the cells have left."""
+
+    def forked(**given):
+        own_stream.KEPT.manual_seed(0)
+        return own_stream.kept(**given)
+
+    names = [verdict.name for verdict in verdicts(QUESTION, forked)]
+    assert set(names) == {"constant"}
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+
+    def from_one_state(**given):
+        torch.set_rng_state(state)
+        return own_stream.no_generator(**given)
+
+    assert run_case(QUESTION, from_one_state, QUESTION.visible[0]).name == "no-generator"
+
+
+def test_examples_show_four_arguments():
+    for given in examples("own-stream").values():
+        assert list(given) == ["seed", "epoch", "images", "flip"]
+        order, flipped = KEY.reference(**given)
+        assert order.shape == flipped.shape == (given["images"],)
