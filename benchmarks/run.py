@@ -11,6 +11,7 @@ from datetime import date
 from pathlib import Path
 
 from benchmarks.browser import browser_sections
+from benchmarks.checks import check_sections
 from benchmarks.epochs import epoch_sections
 from benchmarks.gpu_results import gpu_sections
 from benchmarks.grading import grading_sections
@@ -32,6 +33,7 @@ BENCHMARKS = {
     "initializers": initializer_sections,
     "processes": process_sections,
     "browser": browser_sections,
+    "checks": check_sections,
     "grading": grading_sections,
     "suite": suite_sections,
     "time to": time_to_sections,
@@ -99,20 +101,15 @@ def _keep_picture(section):
 
 
 def _replace(section):
-    """Puts a section in the place of that of the same title, and says that it is newer."""
-    text = RESULTS.read_text(encoding="utf-8")
-    start = text.find(f"## {section.title}\n")
-    if start < 0:
-        raise SystemExit(f"{RESULTS} has no section {section.title!r}: write it whole")
-    end = min(place for mark in ("\n## ", "\n# ") if (place := _find(text, mark, start)))
+    """Puts a section in the place of that of the same title; a new one behind the measured ones."""
+    measured = _measured(RESULTS)
+    records = RESULTS.read_text(encoding="utf-8").removeprefix(measured)
+    before, _, after = measured.partition(f"## {section.title}\n")
+    _, mark, rest = after.partition("\n## ")
     _keep_picture(section)
-    write_text(RESULTS, f"{text[:start]}{_markdown(section)}{text[end:]}")
+    text = f"{before}{_markdown(section)}" + (f"\n## {rest}" if mark else "\n")
+    write_text(RESULTS, text + records)
     print(_markdown(section), flush=True)
-
-
-def _find(text, mark, start):
-    place = text.find(mark, start + 1)
-    return len(text) if place < 0 else place
 
 
 def _by_itself():

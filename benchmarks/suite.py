@@ -1,14 +1,19 @@
 """How long `make test` takes, part by part: one run, of minutes."""
 
+import os
 import re
 import subprocess
 import sys
 import time
+from collections import Counter
 
 from benchmarks.measure import ROOT, Row, Section
 
 # A summary of pytest: "1754 passed, 6 skipped in 428.31s (0:07:08)".
 SUMMARY = re.compile(r"^=*\s*(\d[^\n]*?) in ([\d.]+)s\b", re.MULTILINE)
+# One of pytest's durations: "0.52s call     lessons/05_training.ipynb::Cell 12".
+CELL = re.compile(r"^([\d.]+)s (?:setup|call|teardown) +lessons/(\S+)\.ipynb::", re.MULTILINE)
+EACH = {"PYTEST_ADDOPTS": "--durations=0 --durations-min=0.01"}
 PARTS = (
     ("unit tests, parity, kill matrix, browser", "< 60 s (design)"),
     ("lessons and solutions at smoke", "≤ 360 s"),
@@ -22,6 +27,7 @@ def suite_sections(*, quick, repeats):
     done = subprocess.run(
         small if quick else ["make", "test"],
         cwd=ROOT,
+        env=os.environ | EACH,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -41,4 +47,17 @@ def rows(done, seconds):
         Row(what=f"{what}: {counts}", median=f"{float(spent):.0f} s", goal=goal)
         for (what, goal), (counts, spent) in zip(PARTS, SUMMARY.findall(done.stdout), strict=False)
     ]
-    return [*parts, Row(what="all of it, style included", median=f"{seconds:.0f} s")]
+    whole = Row(
+        what="all of it, style included", median=f"{seconds:.0f} s", goal="≤ 900 s (design)"
+    )
+    return [*parts, *_slowest_lesson(done.stdout), whole]
+
+
+def _slowest_lesson(output):
+    """A Row, if there are lessons: its cells and the start of its kernel, beside another's."""
+    spent = Counter()
+    for seconds, lesson in CELL.findall(output):
+        spent[lesson] += float(seconds)
+    for lesson, seconds in spent.most_common(1):
+        what = f"the slowest of {len(spent)} lessons, {lesson}, two at a time"
+        yield Row(what=what, median=f"{seconds:.0f} s", goal="≤ 60 s")

@@ -67,6 +67,12 @@ def test_the_parts_of_make_test_are_read_from_its_output():
     found = [(row.what.rpartition(": ")[2], row.median) for row in suite.rows(done, 600.4)]
     assert found[:2] == [("1754 passed, 6 skipped", "428 s"), ("378 passed", "142 s")]
     assert found[2] == ("all of it, style included", "600 s")
+    cells = (
+        "30.00s call     tests/test_model.py::test_a\n1.50s setup    lessons/00_a.ipynb::Cell 0\n"
+        "2.50s call     lessons/01_b.ipynb::Cell 3\n2.00s call     lessons/00_a.ipynb::Cell 4\n"
+    )
+    _, _, slowest, _ = suite.rows(subprocess.CompletedProcess("make test", 0, said + cells), 1.0)
+    assert "slowest of 2 lessons, 00_a" in slowest.what and slowest.median == "4 s"
     with pytest.raises(RuntimeError, match="1 failed"):
         suite.rows(subprocess.CompletedProcess("make test", 2, "1 failed, 3 passed in 2s"), 9.0)
 
@@ -103,7 +109,11 @@ def test_one_table_is_measured_anew_and_the_others_stay(tmp_path, monkeypatch):
     assert "| three | 6 s |" in run.RESULTS.read_text()
     assert run.RESULTS.read_text().count("## What is missing") == 1
     made_up(monkeypatch, tmp_path, four="7 s")
-    with pytest.raises(SystemExit, match="no section 'four': write it whole"):
+    run.main(["--write", "--only", "four"])
+    text = run.RESULTS.read_text()
+    assert text.index("| three |") < text.index("| four | 7 s |") < text.index(run.FROM_HERE)
+    run.RESULTS.write_text("# Measured\n")
+    with pytest.raises(SystemExit, match="write it whole"):
         run.main(["--write", "--only", "four"])
 
 
