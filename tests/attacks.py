@@ -36,6 +36,25 @@ def in_call(code):
     return [HONEST, f"def products(qkv, out, heads):\n{body}\n    return right(qkv, out, heads)"]
 
 
+def instead_of_reading(code):
+    """Cells whose process does `code` instead of reading what it is asked, and knows `pipe`."""
+    body = "\n".join(f"    {line}" for line in code.strip().splitlines())
+    deaf = f"import calls, frames, time\ndef deaf(pipe, wait=None):\n{body}"
+    return [HONEST, f"{deaf}\nframes.Pipe.receive = deaf"]
+
+
+# Each of the frames is an answer that may be one, so the grader goes on asking.
+STOPS_READING = instead_of_reading(
+    "frame = calls.pack({'result': calls.Result(problem=calls.Problem('raised', 'x'))})\n"
+    "for _ in range(50): pipe.send(b'r', frame)\n"
+    "time.sleep(10_000)"
+)
+TRICKLES = instead_of_reading(
+    "import os\n"
+    "os.write(pipe.write, frames.HEADER.pack(b'r', 10**6))\n"
+    "while not time.sleep(0.04): os.write(pipe.write, b'x')"
+)
+
 BOMB = "import os\nwhile True:\n    os.fork()"
 EAT = "held = []\nwhile True:\n    held.append(bytearray(b'x' * 50_000_000))"
 
@@ -197,6 +216,8 @@ ATTACKS = {
         ],
         NOTHING,
     ),
+    "stops reading": (STOPS_READING, NOTHING),
+    "answers a byte at a time": (TRICKLES, NOTHING),
     "words that can't be written": (in_call("raise ValueError('\\ud800')"), NOTHING),
     "kills everything it can": (in_call("import os\nos.kill(-1, 9)"), NOTHING),
     "closes every descriptor": ([HONEST, "import os\nos.closerange(0, 256)"], FULL),

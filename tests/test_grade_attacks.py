@@ -10,8 +10,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from attacks import ATTACKS, FULL, HONEST, IF, KEY, LIMITS, NOTHING, attempt
+from attacks import ATTACKS, FULL, HONEST, IF, KEY, LIMITS, NOTHING, STOPS_READING, attempt
 
+from teaching.sandbox import box as boxes
 from teaching.sandbox.box import Sandbox, require
 from teaching.session import grade_one
 from teaching.submissions import Submission
@@ -115,20 +116,35 @@ def test_magics_and_shell_lines_do_nothing_and_plots_may_fail(box):
     assert "a plot that fails" in record["cells"][0][2]
 
 
-def test_a_killed_grader_leaves_no_sandbox_behind(tmp_path):
+@pytest.mark.parametrize("size", [0, 200_000], ids=["asked", "being asked"])
+def test_a_sandbox_that_does_not_answer_is_started_anew(box, monkeypatch, size):
+    """Whatever made it hang: it is stopped here, and so sees neither a clock nor the grader."""
+    monkeypatch.setattr(boxes, "AT_LEAST", 1)
+    hung = box.process
+    psutil.Process(hung.pid).children()[0].suspend()
+    limits = LIMITS._replace(cells=0.1, wall=1)
+    record = marked(box, [HONEST, "#" * size], limits=limits)
+    assert record["stopped"] and record["problem"].startswith("it did not come back")
+    assert record["points"] == NOTHING and hung.poll() is not None
+    assert marked(box, [HONEST], "next")["points"] == FULL
+
+
+@pytest.mark.parametrize("cells", [["while True: pass"], STOPS_READING], ids=["a loop", "deaf"])
+def test_a_killed_grader_leaves_no_sandbox_behind(tmp_path, cells):
     code = (
-        "import os, sys, time\n"
+        "import sys; import numpy as np\n"
         "from teaching.sandbox.box import Sandbox, LIMITS\n"
         "with Sandbox([]) as box:\n"
         "    print(box.folder.name, flush=True)\n"
-        "    box.open(['while True: pass'], [], LIMITS._replace(cells=600))\n"
+        f"    box.open({cells!r}, ['products'], LIMITS._replace(cells=600, call=600))\n"
+        "    while True: box.call('products', {'qkv': np.zeros(10_000)})\n"
     )
     grader = subprocess.Popen([sys.executable, "-c", code], stdout=-1, text=True)
     folder = grader.stdout.readline().strip()
     inside = [p for p in psutil.process_iter(["cmdline"]) if folder in str(p.info["cmdline"])]
     below = [each for process in inside for each in process.children(recursive=True)]
     assert inside and below
-    time.sleep(1)  # it is in the middle of a cell
+    time.sleep(3)  # it is in the middle of a cell, or of a call
     grader.kill()
     grader.wait()
     _, alive = psutil.wait_procs([*inside, *below], timeout=20)

@@ -14,6 +14,7 @@ fork for the next learner has nothing of the one before. Visible inside: this fo
 
 import contextlib
 import ctypes
+import itertools
 import os
 import select
 import shutil
@@ -127,6 +128,7 @@ class Learner:
             in_learner(theirs.detach(), self, set(skip))
         theirs.close()
         descriptor = ours.detach()
+        os.set_blocking(descriptor, False)
         self.pipe = Pipe(descriptor, descriptor, calls.MOST_BYTES)
         clock = Clock(self.processes)
         for _ in range(MOST_FRAMES):
@@ -155,8 +157,13 @@ class Learner:
                 wipe(data)
 
     def _call(self, request):
-        self.pipe.send(b"c", request)
-        letter, told = self._next(Clock(self.processes), "call")
+        clock = Clock(self.processes)
+        try:
+            self.pipe.send(b"c", request, self._patience(clock, "call", writing=True))
+        except Stopped:
+            self._kill_all()  # it has half a request, and would take the next one for the rest
+            raise
+        letter, told = self._next(clock, "call")
         if letter == b"s" and told.isdigit() and len(told) < 8:
             return b"s", why_ended(int(told)).encode()
         if letter != b"r":
@@ -173,27 +180,40 @@ class Learner:
             self._kill_all()
 
     def _next(self, clock, what):
-        """The learner's next frame, with an eye on time, memory and the number of processes."""
-        seconds, wall = self.limits[what], self.limits[what] * self.limits["wall"]
-        words = f"{'the cells' if what == 'cells' else 'a call'} ran too long"
-
-        def wait():
-            while not select.select([self.pipe.read], [], [], 0.05)[0]:
-                end_without_grader()
-                self.processes.reap({self.pid})
-                clock.tick()
-                # One process has its limit from the kernel; this is for all of them together.
-                if clock.own > 2 * seconds + 2 or clock.clock > wall or clock.elapsed > 100 * wall:
-                    raise Stopped(words)
-                self._check_size()
-
+        """The learner's next frame."""
         try:
-            told = self.pipe.receive(wait)
+            told = self.pipe.receive(self._patience(clock, what))
         except ValueError as error:
             raise Stopped(UNREADABLE) from error
         if told is None:
             raise Stopped(self._why_gone())
         return told
+
+    def _patience(self, clock, what, writing=False):
+        """A function that waits until the learner has written, or can be written to; it raises
+        Stopped once there is too little time left, too much memory taken, or too many processes."""
+        line = self.pipe.read  # both ways
+        ends = ([], [line]) if writing else ([line], [])
+        times = itertools.count(1)
+
+        def wait():
+            # Of one that sends a byte now and then there is always something to be read.
+            if next(times) % 50 == 0:
+                self._look(clock, what)
+            while not any(select.select(*ends, [], 0.05)):
+                self._look(clock, what)
+
+        return wait
+
+    def _look(self, clock, what):
+        seconds, wall = self.limits[what], self.limits[what] * self.limits["wall"]
+        end_without_grader()
+        self.processes.reap({self.pid})
+        clock.tick()
+        # One process has its limit from the kernel; this is for all of them together.
+        if clock.own > 2 * seconds + 2 or clock.clock > wall or clock.elapsed > 100 * wall:
+            raise Stopped(f"{'the cells' if what == 'cells' else 'a call'} ran too long")
+        self._check_size()
 
     def _why_gone(self):
         for _ in range(100):
