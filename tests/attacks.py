@@ -58,6 +58,25 @@ TRICKLES = instead_of_reading(
 BOMB = "import os\nwhile True:\n    os.fork()"
 EAT = "held = []\nwhile True:\n    held.append(bytearray(b'x' * 50_000_000))"
 
+
+def shares(source, then=""):
+    """Cells in which eight processes take 80 MB each, all of it shared memory."""
+    return attempt(
+        "import mmap, os, time\n"
+        "def take():\n"
+        f"    held = mmap.mmap({source}, 80_000_000)\n"
+        "    for at in range(0, len(held), 4096): held[at] = 1\n"
+        f"    {then}\n"
+        "    time.sleep(2)\n"
+        "for _ in range(8):\n"
+        "    if os.fork() == 0:\n"
+        "        try: take()\n"
+        "        except OSError: os._exit(1)\n"
+        "        os._exit(0)\n"
+        "assert not any(os.wait()[1] for _ in range(8))"
+    )
+
+
 # name → (cells, the mark that is honest)
 ATTACKS = {
     "endless loop in a cell": (["while True: pass", HONEST], FULL),
@@ -70,6 +89,12 @@ ATTACKS = {
     "fork bomb in a function": (in_call(BOMB), NOTHING),
     "memory bomb in a cell": ([EAT, HONEST], FULL),
     "memory bomb in a function": (in_call(EAT), NOTHING),
+    "shared memory of many processes": (shares("-1"), NOTHING),
+    "shared memory that is let go": (shares("-1", "held.madvise(mmap.MADV_DONTNEED)"), NOTHING),
+    "shared memory of a device": (
+        shares("os.open('/dev/zero', os.O_RDWR)", "held.madvise(mmap.MADV_DONTNEED)"),
+        NOTHING,
+    ),
     "output without end": (["while True: print('x' * 10**6)", HONEST], FULL),
     "output without end in a function": (in_call("while True: print('x' * 10**6)"), NOTHING),
     "deaf to its time limit": (

@@ -30,7 +30,7 @@ from teaching.sandbox.frames import Pipe
 from teaching.sandbox.package import learner_package
 
 HERE = Path(__file__).resolve().parent
-INSIDE = ("zygote", "inside", "frames", "processes")  # what is copied in, beside `calls`
+INSIDE = ("zygote", "inside", "frames", "processes", "places")  # what is copied in, beside `calls`
 FIRST_USER = 61_000  # started by root, each sandbox runs as a user of its own
 # The zygote looks at the clock, and knows which of it is load. This is for a zygote that hangs:
 # three attempts at the cells, on a machine with ten times the work it can do.

@@ -9,7 +9,7 @@ It is trusted and runs none of the learner's code itself. Three kinds of process
 A learner can't signal the zygote (PID 1 of its namespace, or root in a container), nor read its
 memory (not dumpable); and the zygote looks into nothing that it passes on, and wipes it, so that a
 fork for the next learner has nothing of the one before. Visible inside: this folder's `frames`,
-`processes`, `inside`, and `calls`, next to the package to be used.
+`processes`, `places`, `inside`, and `calls`, next to the package to be used.
 """
 
 import contextlib
@@ -17,7 +17,6 @@ import ctypes
 import itertools
 import os
 import select
-import shutil
 import signal
 import socket
 import sys
@@ -28,12 +27,11 @@ from pathlib import Path
 import calls  # minivit/checks/calls.py
 from frames import Pipe, wipe
 from inside import OUT_OF_MEMORY, in_learner
+from places import Places
 from processes import Clock, Processes, memory_of
 
 MOST_FRAMES = 1_000  # that a learner may send before it has run its cells
 ATTEMPTS = 3  # at running the cells: one that never ends, or ends the process, is left out
-OWN_TMP = ("/tmp", "/dev/shm", "/var/tmp")
-SHOWN = set()  # folders there on the way to what is shown inside; nobody can write into them
 UNREADABLE = "what came back can't be read"
 
 
@@ -48,7 +46,7 @@ def main():
         lower_rights(user)
     ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE
     processes = Processes(user if in_container else None)
-    SHOWN.update(each.path for each in _in_writable() if not os.access(each.path, os.W_OK))
+    places = Places(processes.user)
     warm_up()
     grader = Pipe(os.dup(0), os.dup(1), 2 * calls.MOST_BYTES)
     grader.send(b"!")
@@ -57,7 +55,7 @@ def main():
         learner.run_cells(grader)
         while (frame := grader.receive()) is not None and frame[0] == b"c":
             learner.call(frame[1], grader)
-        grader.send(b"y" if learner.end() else b"n")
+        grader.send(b"y" if learner.end() and places.empty() else b"n")
 
 
 def lower_rights(user):
@@ -242,25 +240,10 @@ class Learner:
             self.pipe = None
 
     def end(self):
-        """Kills what is left, empties the writable folders; False where something stayed behind."""
+        """Kills what is left; False where something is alive all the same."""
         self._kill_all()
         wipe(self.cells)
-        for entry in self._left():
-            if entry.is_dir(follow_symlinks=False):
-                shutil.rmtree(entry.path, ignore_errors=True)
-            else:
-                os.unlink(entry.path)
-        return not self.processes.alive() and not self._left()
-
-    def _left(self):
-        """What lies in the writable folders. Not a container's own files."""
-        found = [each for each in _in_writable() if each.path not in SHOWN]
-        theirs = self.processes.user
-        return [each for each in found if theirs in (None, each.stat(follow_symlinks=False).st_uid)]
-
-
-def _in_writable():
-    return [each for at in OWN_TMP if os.path.isdir(at) for each in os.scandir(at)]
+        return not self.processes.alive()
 
 
 def why_ended(status):
