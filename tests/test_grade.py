@@ -163,6 +163,23 @@ def test_a_record_is_kept_only_for_the_same_file_secret_and_limits(tmp_path):
     assert len(InProcess.opened) == 2
 
 
+@pytest.mark.parametrize(
+    "file",
+    ["submissions", "session", "grade", "term", "keys/key", "sandbox/zygote", "sandbox/places"],
+)
+def test_a_record_is_of_the_modules_that_decide_marks(tmp_path, monkeypatch, file):
+    """A mended one grades again: `make regrade` would keep the old marks."""
+    copy = tmp_path / "teaching"
+    shutil.copytree(Path(grading.__file__).parent, copy)
+    monkeypatch.setattr(grading, "__file__", str(copy / "grade.py"))
+    given = (KEYS, SECRET, LIMITS)
+    before = grading.grader_digest(*given)
+    assert grading.grader_digest(*given) == before
+    with open(copy / f"{file}.py", "a") as module:
+        module.write("# mended\n")
+    assert grading.grader_digest(*given) != before
+
+
 def test_what_was_stopped_runs_again_alone_with_more_time(tmp_path):
     records = run([submission("ann", SLOW, *ANSWERS), submission("bob", *ANSWERS)], tmp_path)
     limits = [given for cells, given in InProcess.opened if SLOW in cells]
