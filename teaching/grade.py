@@ -113,11 +113,12 @@ def _in_parallel(submissions, withheld, limits, workers, finish):
 def grader_digest(keys, secret, limits):
     """Changes with all that a mark depends on besides the submission: marks are redone then.
 
-    Judges, keys, the sandbox, minivit as learners' code imports it, the secret, the limits.
+    How a file is read and graded, judges, keys, the sandbox, minivit as learners' code imports it,
+    the secret, the limits. Whose a file is (roster.py) is another matter: see `_kept`.
     """
     digest = hashlib.sha256(secret + repr((limits, [key.question.id for key in keys])).encode())
     here, package = Path(__file__).parent, Path(minivit.__file__).parent
-    files = [here / "session.py", here / "term.py"]
+    files = [here / f"{name}.py" for name in ("grade", "session", "submissions", "term")]
     for folder in (package, here / "keys", here / "sandbox"):
         files += sorted(folder.rglob("*.py"))
     for path in files:

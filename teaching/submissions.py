@@ -73,9 +73,9 @@ def read_folder(folder, roster=None, *, exercise="", due=None):
     and nbgrader write them. Who handed in nothing has a submission with a problem; of several
     notebooks the latest counts. Raises ValueError for a folder that is missing or empty.
     """
-    found = _scan(Path(folder), exercise)
     people, theirs, notes, strangers = list(roster or []), {}, {}, {}
     names = _names(people)
+    found = _scan(Path(folder), exercise, names[0])
     for each in found:
         learner, note = _owner(each, *names)
         if learner is None and each.other:
@@ -136,7 +136,7 @@ def _letters(name):
     return re.sub(r"[\W_]", "", unicodedata.normalize("NFKD", name)).casefold()
 
 
-def _scan(folder, exercise):
+def _scan(folder, exercise, ids):
     if not folder.is_dir():
         file = "a file, not a folder; a zip has to be unpacked first"
         raise ValueError(f"{folder}: {file if folder.is_file() else 'no such folder'}")
@@ -145,7 +145,7 @@ def _scan(folder, exercise):
         is_folder = entry.is_dir() and not entry.is_symlink()
         if entry.name.startswith("."):
             continue
-        said = _said(entry.name if is_folder else entry.stem)
+        said = _said(entry.name if is_folder else entry.stem, ids)
         if not is_folder:
             found.append(Found(path=entry, other=not _is_notebook(entry), **said))
             continue
@@ -162,13 +162,16 @@ def readable(name):
     return str(name).encode("utf-8", "backslashreplace").decode()
 
 
-def _said(name):
+def _said(name, ids):
     """What the name of a file or a folder says: user, and more where a platform wrote it.
 
-    The pattern that finds the shortest name is the platform's. What comes after it the learner
-    chose, and may have made look like another learner's.
+    No platform wrote what is somebody's id as it stands. Else the pattern that finds the shortest
+    name is the platform's. What comes after it the learner chose, and may have made look like
+    another learner's.
     """
     name = readable(name)
+    if _same(name) in ids:
+        return {"user": name}
     matches = [match.groupdict() for pattern in PLATFORMS if (match := pattern.fullmatch(name))]
     if not matches:
         return {"user": _short(name)}

@@ -36,8 +36,46 @@ def in_call(code):
     return [HONEST, f"def products(qkv, out, heads):\n{body}\n    return right(qkv, out, heads)"]
 
 
+def instead_of_reading(code):
+    """Cells whose process does `code` instead of reading what it is asked, and knows `pipe`."""
+    body = "\n".join(f"    {line}" for line in code.strip().splitlines())
+    deaf = f"import calls, frames, time\ndef deaf(pipe, wait=None):\n{body}"
+    return [HONEST, f"{deaf}\nframes.Pipe.receive = deaf"]
+
+
+# Each of the frames is an answer that may be one, so the grader goes on asking.
+STOPS_READING = instead_of_reading(
+    "frame = calls.pack({'result': calls.Result(problem=calls.Problem('raised', 'x'))})\n"
+    "for _ in range(50): pipe.send(b'r', frame)\n"
+    "time.sleep(10_000)"
+)
+TRICKLES = instead_of_reading(
+    "import os\n"
+    "os.write(pipe.write, frames.HEADER.pack(b'r', 10**6))\n"
+    "while not time.sleep(0.04): os.write(pipe.write, b'x')"
+)
+
 BOMB = "import os\nwhile True:\n    os.fork()"
 EAT = "held = []\nwhile True:\n    held.append(bytearray(b'x' * 50_000_000))"
+
+
+def shares(source, then=""):
+    """Cells in which eight processes take 80 MB each, all of it shared memory."""
+    return attempt(
+        "import mmap, os, time\n"
+        "def take():\n"
+        f"    held = mmap.mmap({source}, 80_000_000)\n"
+        "    for at in range(0, len(held), 4096): held[at] = 1\n"
+        f"    {then}\n"
+        "    time.sleep(2)\n"
+        "for _ in range(8):\n"
+        "    if os.fork() == 0:\n"
+        "        try: take()\n"
+        "        except OSError: os._exit(1)\n"
+        "        os._exit(0)\n"
+        "assert not any(os.wait()[1] for _ in range(8))"
+    )
+
 
 # name → (cells, the mark that is honest)
 ATTACKS = {
@@ -51,6 +89,12 @@ ATTACKS = {
     "fork bomb in a function": (in_call(BOMB), NOTHING),
     "memory bomb in a cell": ([EAT, HONEST], FULL),
     "memory bomb in a function": (in_call(EAT), NOTHING),
+    "shared memory of many processes": (shares("-1"), NOTHING),
+    "shared memory that is let go": (shares("-1", "held.madvise(mmap.MADV_DONTNEED)"), NOTHING),
+    "shared memory of a device": (
+        shares("os.open('/dev/zero', os.O_RDWR)", "held.madvise(mmap.MADV_DONTNEED)"),
+        NOTHING,
+    ),
     "output without end": (["while True: print('x' * 10**6)", HONEST], FULL),
     "output without end in a function": (in_call("while True: print('x' * 10**6)"), NOTHING),
     "deaf to its time limit": (
@@ -197,6 +241,8 @@ ATTACKS = {
         ],
         NOTHING,
     ),
+    "stops reading": (STOPS_READING, NOTHING),
+    "answers a byte at a time": (TRICKLES, NOTHING),
     "words that can't be written": (in_call("raise ValueError('\\ud800')"), NOTHING),
     "kills everything it can": (in_call("import os\nos.kill(-1, 9)"), NOTHING),
     "closes every descriptor": ([HONEST, "import os\nos.closerange(0, 256)"], FULL),

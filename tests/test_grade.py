@@ -21,7 +21,7 @@ from teaching.exercises import EXERCISES, SOLUTIONS
 from teaching.grade import NotReady, grade, questions_of
 from teaching.keys import KEYS as ALL_KEYS
 from teaching.sandbox import box as boxes
-from teaching.sandbox import seccomp
+from teaching.sandbox import bwrap, seccomp
 from teaching.sandbox.box import LIMITS, Sandbox, SandboxEnded, learner_package
 from teaching.submissions import MOST_BYTES, Submission, read, read_folder
 
@@ -163,6 +163,23 @@ def test_a_record_is_kept_only_for_the_same_file_secret_and_limits(tmp_path):
     assert len(InProcess.opened) == 2
 
 
+@pytest.mark.parametrize(
+    "file",
+    ["submissions", "session", "grade", "term", "keys/key", "sandbox/zygote", "sandbox/places"],
+)
+def test_a_record_is_of_the_modules_that_decide_marks(tmp_path, monkeypatch, file):
+    """A mended one grades again: `make regrade` would keep the old marks."""
+    copy = tmp_path / "teaching"
+    shutil.copytree(Path(grading.__file__).parent, copy)
+    monkeypatch.setattr(grading, "__file__", str(copy / "grade.py"))
+    given = (KEYS, SECRET, LIMITS)
+    before = grading.grader_digest(*given)
+    assert grading.grader_digest(*given) == before
+    with open(copy / f"{file}.py", "a") as module:
+        module.write("# mended\n")
+    assert grading.grader_digest(*given) != before
+
+
 def test_what_was_stopped_runs_again_alone_with_more_time(tmp_path):
     records = run([submission("ann", SLOW, *ANSWERS), submission("bob", *ANSWERS)], tmp_path)
     limits = [given for cells, given in InProcess.opened if SLOW in cells]
@@ -293,7 +310,7 @@ def test_what_a_sandbox_shows_can_be_read_by_its_user(tmp_path, monkeypatch):
     shutil.copytree(Path(minivit.__file__).parent, closed)
     for path in (closed, *closed.rglob("*")):  # as in the container, where learners are others
         path.chmod(0o700 if path.is_dir() else 0o600)
-    monkeypatch.setattr(boxes.minivit, "__file__", str(closed / "__init__.py"))
+    monkeypatch.setattr(minivit, "__file__", str(closed / "__init__.py"))
     monkeypatch.setattr(Sandbox, "_start", lambda self: None)
     with Sandbox(ALL_KEYS["qk-head"].withheld) as box:
         inside = Path(box.folder.name)
@@ -330,6 +347,6 @@ def test_nothing_is_graded_without_a_sandbox(tmp_path, monkeypatch, capsys):
 
 
 def test_keys_in_a_folder_that_is_shown_inside_are_refused(monkeypatch):
-    monkeypatch.setattr(boxes, "SYSTEM", (str(Path(boxes.__file__).parents[2]),))
+    monkeypatch.setattr(bwrap, "SYSTEM", (str(Path(bwrap.__file__).parents[2]),))
     with pytest.raises(ValueError, match="learners' code can read"):
-        boxes.command_line("x", 3, 61_000)
+        bwrap.command_line("x", 3, 61_000)

@@ -1,5 +1,6 @@
 """Submissions that try to gain, or to harm: each gets its honest mark, and the next learner too."""
 
+import ast
 import shutil
 import socket
 import subprocess
@@ -8,10 +9,12 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
-from attacks import ATTACKS, FULL, HONEST, IF, KEY, LIMITS, NOTHING, attempt
+from attacks import ATTACKS, FULL, HONEST, IF, KEY, LIMITS, NOTHING, STOPS_READING, attempt
 
+from teaching.sandbox import box as boxes
 from teaching.sandbox.box import Sandbox, require
 from teaching.session import grade_one
 from teaching.submissions import Submission
@@ -86,6 +89,58 @@ def test_nothing_is_left_for_the_next_learner(box):
     assert marked(box, [look, IF], "next")["points"] == NOTHING
 
 
+NOTES = {
+    "mode": "os.chmod(at, 0o555)",
+    "times": "os.utime(at, ns=(5, 5))",
+    "now": "os.utime(at)",
+    "attribute": "os.setxattr(at, 'user.note', b'x')",
+    "flags": "fcntl.ioctl(os.open(at, 0), 0x40086602, bytes([0x40, *7 * [0]]))",
+    "entry": "os.symlink('x', at + '/note')",
+}
+PLACES = ("/tmp", "/dev/shm", "/dev/pts", "/dev/null", "/dev/zero", "/dev/full", "/dev/urandom")
+SEEN = """
+import fcntl, os
+def flags(at):
+    try: return fcntl.ioctl(os.open(at, os.O_RDONLY | os.O_DIRECTORY), 0x80086601, bytes(8))
+    except OSError: return b""
+def seen(at):
+    is_now, names = os.stat(at), os.listdir(at) if at in ("/tmp", "/dev/shm") else []
+    return is_now.st_mtime_ns, is_now.st_mode, is_now.st_uid, flags(at), os.listxattr(at), names
+"""
+LOOK = [SEEN, *(f"raise ValueError(repr(seen({at!r})))" for at in PLACES)]
+
+
+@pytest.mark.parametrize("note", NOTES)
+def test_no_note_is_left_on_a_folder(box, note):
+    """The folders are a learner's own where grading was started by an ordinary user."""
+    leave = f"for at in {PLACES}:\n    try: {NOTES[note]}\n    except OSError: pass"
+    before, left = told(marked(box, LOOK)), told(marked(box, [SEEN, leave, *LOOK]))
+    after = told(marked(box, LOOK, "next"))
+    assert [each[1:] for each in after] == [each[1:] for each in before]
+    for (old, *_), (noted, *_), (new, *_) in zip(before, left, after, strict=True):
+        assert new != noted or noted == old  # the time of the last change says nothing
+
+
+def told(record):
+    cells = [text.removeprefix("ValueError: ") for _, _, text in record["cells"]]
+    assert len(cells) == len(PLACES), cells
+    return list(map(ast.literal_eval, cells))
+
+
+def test_memory_is_shared_in_files(box):
+    """As workers of a DataLoader do it, in /dev/shm."""
+    code = (
+        "import mmap, os\n"
+        "from multiprocessing.shared_memory import SharedMemory\n"
+        "held = SharedMemory(create=True, size=1_000_000)\n"
+        "if os.fork() == 0:\n    held.buf[7] = 7\n    os._exit(0)\n"
+        "os.wait()\n"
+        "assert held.buf[7] == 7\n"
+        "mmap.mmap(-1, 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)[0] = 1"
+    )
+    assert marked(box, attempt(code))["points"] == FULL
+
+
 def test_no_socket_reaches_the_grader(box):
     with socket.create_server(("127.0.0.1", 0)) as server:
         reached = []
@@ -106,7 +161,7 @@ def test_magics_and_shell_lines_do_nothing_and_plots_may_fail(box):
         "%%time\nimport torch",
         "display(torch.eye(2))",
         "raise RuntimeError('a plot that fails')",
-        HONEST,
+        "%%time\n!ls\n%matplotlib inline" + HONEST,
         "check('other-layout', products)",
     ]
     record = marked(box, ["from minivit.checks import check", *cells])
@@ -115,20 +170,45 @@ def test_magics_and_shell_lines_do_nothing_and_plots_may_fail(box):
     assert "a plot that fails" in record["cells"][0][2]
 
 
-def test_a_killed_grader_leaves_no_sandbox_behind(tmp_path):
+def test_who_stops_reading_is_stopped(box):
+    """Also where what it is asked is more than its line holds."""
+    box.open(STOPS_READING, ["products"], LIMITS._replace(wall=3))
+    told = [box.call("products", {"qkv": np.zeros(10_000)}).problem.text for _ in range(6)]
+    assert told[0] == "x" and told[-2:] == ["the process had ended before"] * 2
+    assert "a call ran too long" in told
+    box.close()
+    assert marked(box, [HONEST], "next")["points"] == FULL
+
+
+@pytest.mark.parametrize("size", [0, 200_000], ids=["asked", "being asked"])
+def test_a_sandbox_that_does_not_answer_is_started_anew(box, monkeypatch, size):
+    """Whatever made it hang: it is stopped here, and so sees neither a clock nor the grader."""
+    monkeypatch.setattr(boxes, "AT_LEAST", 1)
+    hung = box.process
+    psutil.Process(hung.pid).children()[0].suspend()
+    limits = LIMITS._replace(cells=0.1, wall=1)
+    record = marked(box, [HONEST, "#" * size], limits=limits)
+    assert record["stopped"] and record["problem"].startswith("it did not come back")
+    assert record["points"] == NOTHING and hung.poll() is not None
+    assert marked(box, [HONEST], "next")["points"] == FULL
+
+
+@pytest.mark.parametrize("cells", [["while True: pass"], STOPS_READING], ids=["a loop", "deaf"])
+def test_a_killed_grader_leaves_no_sandbox_behind(tmp_path, cells):
     code = (
-        "import os, sys, time\n"
+        "import sys; import numpy as np\n"
         "from teaching.sandbox.box import Sandbox, LIMITS\n"
         "with Sandbox([]) as box:\n"
         "    print(box.folder.name, flush=True)\n"
-        "    box.open(['while True: pass'], [], LIMITS._replace(cells=600))\n"
+        f"    box.open({cells!r}, ['products'], LIMITS._replace(cells=600, call=600))\n"
+        "    while True: box.call('products', {'qkv': np.zeros(10_000)})\n"
     )
     grader = subprocess.Popen([sys.executable, "-c", code], stdout=-1, text=True)
     folder = grader.stdout.readline().strip()
     inside = [p for p in psutil.process_iter(["cmdline"]) if folder in str(p.info["cmdline"])]
     below = [each for process in inside for each in process.children(recursive=True)]
     assert inside and below
-    time.sleep(1)  # it is in the middle of a cell
+    time.sleep(3)  # it is in the middle of a cell, or of a call
     grader.kill()
     grader.wait()
     _, alive = psutil.wait_procs([*inside, *below], timeout=20)

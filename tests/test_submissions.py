@@ -56,6 +56,18 @@ def test_two_spellings_of_an_umlaut_are_one(roster, folder, form):  # noqa: F811
     assert len(found) == 2 and all(each.cells for each in found)
 
 
+@pytest.mark.parametrize("name", ["{}.ipynb", "{}/a.ipynb"])
+@pytest.mark.parametrize(
+    "id", ["kurs_2026_07_a", "KURS_LATE_2026_07_a-2", "a_7_assignsubmission_file_", 64 * "字"]
+)
+def test_an_id_may_look_like_a_platforms_name(roster, folder, id, name):  # noqa: F811
+    """The last one is longer than the name that a stranger's file is cut to."""
+    people = read_roster(roster(f"id,name\n{id.lower()},Ann Lee\n2026,Bob Ray\n7,Cyd\n"))
+    ann, *others = read_folder(folder(name.format(id)), people)
+    assert ann.cells and not ann.late and not ann.note
+    assert [each.problem for each in others] == [NOTHING, NOTHING]
+
+
 def test_what_is_no_notebook_is_not_nothing(roster, folder):  # noqa: F811
     at = folder("ann.ipynb", "ann.pdf=x", "bob.zip=x", "readme.txt=x")
     ann, bob = read_folder(at, read_roster(roster(OWN)))

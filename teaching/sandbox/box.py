@@ -8,27 +8,33 @@ bubblewrap is Linux only. Where it can't run, `require` says so, and nothing is 
 second-best way that starts by itself.
 """
 
-import ast
+import contextlib
 import os
 import secrets
+import select
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
-from json import dumps
+import time
+from json import dumps, loads
 from pathlib import Path
 from typing import NamedTuple
 
-import minivit
-from minivit.checks import QUESTIONS, calls
+from minivit.checks import calls
 from minivit.checks.calls import Problem, Result, belongs, pack, unpack
 from teaching.sandbox import seccomp
+from teaching.sandbox.bwrap import command_line, environment, namespaces
 from teaching.sandbox.frames import Pipe
+from teaching.sandbox.package import learner_package
 
 HERE = Path(__file__).resolve().parent
-SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/sbin", "/etc/ld.so.cache", "/etc/alternatives")
-INSIDE = ("zygote", "inside", "frames", "processes")  # what is copied in, beside `calls`
+INSIDE = ("zygote", "inside", "frames", "processes", "places")  # what is copied in, beside `calls`
 FIRST_USER = 61_000  # started by root, each sandbox runs as a user of its own
+# The zygote looks at the clock, and knows which of it is load. This is for a zygote that hangs:
+# three attempts at the cells, on a machine with ten times the work it can do.
+PATIENCE, AT_LEAST = 30, 60.0
 
 
 FORBIDDEN = (
@@ -51,7 +57,7 @@ LIMITS = Limits()
 
 
 class SandboxEnded(Exception):
-    """The sandbox is gone: the submission that was in it ended it."""
+    """The sandbox is gone, or does not answer: the submission that was in it ended it."""
 
 
 def require():
@@ -64,51 +70,12 @@ def require():
         raise ValueError(f"bubblewrap (bwrap) is not here. {advice}")
     seccomp.program()
     done = subprocess.run(
-        ["bwrap", *_namespaces(), "--ro-bind", "/", "/", "true"], capture_output=True, text=True
+        ["bwrap", *namespaces(), "--ro-bind", "/", "/", "true"], capture_output=True, text=True
     )
     if done.returncode:
         said = done.stderr.strip()[:200]
         forbidden = "uid map" in said or "namespace" in said
         raise ValueError(f"bubblewrap can't run here: {said}. {FORBIDDEN if forbidden else advice}")
-
-
-def learner_package(folder, withheld):
-    """Writes the package that a learner's code imports while it is graded into `folder`.
-
-    It is minivit without judges and without the bodies of `withheld`, "module.function" each; the
-    visible cases are there as data. Raises ValueError for a function that is not there.
-    """
-    target = Path(folder) / "minivit"
-    unwanted = shutil.ignore_patterns("__pycache__", "checks", "*.pyc")
-    shutil.copytree(Path(minivit.__file__).parent, target, ignore=unwanted)
-    (target / "checks").mkdir()
-    shutil.copy(HERE / "no_checks.py", target / "checks" / "__init__.py")
-    shutil.copy(calls.__file__, target / "checks")
-    (target / "checks" / "examples").write_bytes(pack(_visible_cases()))
-    for name in withheld:
-        module, function = name.rsplit(".", 1)
-        path = target / f"{module}.py"
-        path.write_text(_without_body(path.read_text(encoding="utf-8"), function), encoding="utf-8")
-    return target
-
-
-def _visible_cases():
-    """{question: {title: arguments}}, what `minivit.checks.examples` gives in a notebook."""
-    return {
-        question.id: {case.title: case.calls[0] for case in question.visible}
-        for question in QUESTIONS.values()
-    }
-
-
-def _without_body(source, function):
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.FunctionDef) and node.name == function:
-            lines = source.splitlines()
-            indent = " " * node.body[0].col_offset
-            says = f'raise RuntimeError("{function} is not there while grading")'
-            lines[node.body[0].lineno - 1 : node.end_lineno] = [indent + says]
-            return "\n".join(lines) + "\n"
-    raise ValueError(f"minivit has no function {function!r} to withhold")
 
 
 class Sandbox:
@@ -119,6 +86,7 @@ class Sandbox:
 
     def __init__(self, withheld, *, container=False):
         self.withheld, self.container, self.process = tuple(withheld), container, None
+        self.limits, self.zygote = LIMITS, None
 
     def __enter__(self):
         self.folder = tempfile.TemporaryDirectory(prefix="minivit-grade-")
@@ -142,26 +110,45 @@ class Sandbox:
         filter_read, filter_write = os.pipe()
         os.write(filter_write, seccomp.program())
         os.close(filter_write)
+        told_read, told_write = os.pipe()
         settings = {"stdin": -1, "stdout": -1, "stderr": -1, "bufsize": 0}
         if self.container:
             zygote = [sys.executable, "-B", "-s", f"{self.folder.name}/zygote.py", str(user)]
             command = [*zygote, "container"]
             settings |= {"env": environment(self.folder.name), "cwd": self.folder.name}
         else:
-            command = command_line(self.folder.name, filter_read, user)
+            bwrap, *rest = command_line(self.folder.name, filter_read, user)
+            command = [bwrap, "--info-fd", str(told_write), *rest]
         try:
-            self.process = subprocess.Popen(command, pass_fds=[filter_read], **settings)
+            fds = () if self.container else (filter_read, told_write)
+            self.process = subprocess.Popen(command, pass_fds=fds, **settings)
         finally:
             os.close(filter_read)
+            os.close(told_write)
+        with open(told_read) as told:
+            self.zygote = _process_in(told.read())
         streams = self.process.stdout.fileno(), self.process.stdin.fileno()
+        os.set_blocking(streams[1], False)
         self.pipe = Pipe(*streams, 2 * calls.MOST_BYTES)
+        self._allow(20)
         self._receive(b"!")
 
     def _stop(self):
         if self.process:
-            self.process.kill()  # PID 1 of the namespace dies with bubblewrap, and all with it
-            self.process.communicate()
+            self._kill()
             self.process = None
+
+    def _kill(self):
+        """Ends the sandbox and all in it; what it said on its standard error."""
+        # PID 1 of the namespace, and all with it. Where it runs as another user, the end of
+        # bubblewrap does not reach it; and one that hangs does not see that nobody is there.
+        if self.zygote is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.zygote, signal.SIGKILL)
+            os.close(self.zygote)
+            self.zygote = None
+        self.process.kill()
+        return self.process.communicate()[1]
 
     def restart(self):
         """A fresh sandbox in place of one that a learner has ended or left something behind in."""
@@ -170,6 +157,8 @@ class Sandbox:
 
     def open(self, cells, functions, limits):
         """Runs a submission's cells. Returns ([(number, kind, text)], names that are there)."""
+        self.limits = limits
+        self._allow(limits.cells * limits.wall)
         self._send(b"o", dumps({"limits": limits._asdict()}).encode())
         self._send(b"p", pack({"cells": cells, "functions": functions}))
         stopped, told = _unpacked(self._receive(b"p")[1]), self._receive(b"d")[1]
@@ -181,6 +170,7 @@ class Sandbox:
 
     def call(self, function, arguments) -> Result:
         """One call in the opened submission."""
+        self._allow(self.limits.call * self.limits.wall)
         self._send(b"c", pack({"function": function, "arguments": arguments}))
         letter, data = self._receive(b"r", b"s")
         if letter == b"s":
@@ -193,26 +183,50 @@ class Sandbox:
 
     def close(self):
         """Ends the submission; a sandbox that is not clean afterwards is started anew."""
+        self._allow(10)
         self._send(b"e")
         if self._receive(b"y", b"n")[0] == b"n":
             self.restart()
 
+    def _allow(self, seconds):
+        """From now on: how long something may take that takes `seconds` at most, by the clock."""
+        self.deadline = time.monotonic() + AT_LEAST + PATIENCE * seconds
+
+    def _wait_for(self, stream, event):
+        """A function that waits until the sandbox can be read or written; not for ever."""
+        line = select.poll()
+        line.register(stream, event)
+
+        def wait():
+            left = self.deadline - time.monotonic()
+            if left <= 0 or not line.poll(1000 * left):
+                raise SandboxEnded("it did not come back, and the sandbox was ended")
+
+        return wait
+
     def _send(self, letter, data=b""):
         try:
-            self.pipe.send(letter, data)
+            self.pipe.send(letter, data, self._wait_for(self.pipe.write, select.POLLOUT))
         except OSError as error:
             raise SandboxEnded("it ended the sandbox") from error
 
     def _receive(self, *letters):
-        frame = self.pipe.receive()
+        frame = self.pipe.receive(self._wait_for(self.pipe.read, select.POLLIN))
         if frame is None or frame[0] not in letters:
             raise SandboxEnded(f"it ended the sandbox{self._last_words()}")
         return frame
 
     def _last_words(self):
-        self.process.kill()
-        words = self.process.communicate()[1].decode(errors="replace").strip()
+        words = self._kill().decode(errors="replace").strip()
         return f" ({words[-300:]})" if words else ""
+
+
+def _process_in(told):
+    """A descriptor of the process that bubblewrap names; None where it has started none."""
+    try:
+        return os.pidfd_open(loads(told)["child-pid"])
+    except (ValueError, OSError):
+        return None
 
 
 def _unpacked(data):
@@ -245,68 +259,3 @@ def free_user():
 def _is_problem(each):
     types = (int, str, str)
     return isinstance(each, tuple) and tuple(map(type, each)) == types
-
-
-def _namespaces():
-    shared = ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
-    root = os.geteuid() == 0
-    # Root needs no user namespace; one would map every user inside to root outside, whom the limit
-    # on processes does not bind. The zygote gives up both capabilities before it imports anything.
-    rights = ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
-    return [*shared, *(rights if root else ["--unshare-user"]), "--die-with-parent"]
-
-
-def command_line(folder, seccomp_fd, user):
-    """bubblewrap's command line. ValueError where a folder to be shown inside would show keys."""
-    shown = [path for path in dict.fromkeys([*SYSTEM, *_prefixes()]) if os.path.lexists(path)]
-    keys = HERE.parent
-    for path in shown:
-        if keys.is_relative_to(Path(path).resolve()):
-            raise ValueError(f"{keys} lies in {path}, which learners' code can read; move it away")
-    small = ["--perms", "1777", "--size"]
-    # Mounted first: the environment may lie below /tmp, and a later mount would hide it.
-    mounts = [*small, "32000000", "--tmpfs", "/tmp"]
-    for path in shown:
-        if os.path.islink(path) and path in SYSTEM:
-            mounts += ["--symlink", os.readlink(path), path]
-        else:
-            for parent in reversed(Path(path).parents[:-1]):
-                mounts += ["--perms", "0755", "--dir", str(parent)]  # by itself it makes them 0700
-            mounts += ["--ro-bind", path, path]
-    for path in _installed_copies():
-        mounts += ["--tmpfs", path]
-    mounts += ["--ro-bind", folder, "/grader", "--proc", "/proc", "--dev", "/dev"]
-    mounts += [*small, "16000000", "--tmpfs", "/dev/shm"]
-    mounts += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp"]
-    settings = ["--clearenv"]
-    for name, value in environment("/grader").items():
-        settings += ["--setenv", name, value]
-    python = [sys.executable, "-B", "-s", "/grader/zygote.py", str(user), "namespaces"]
-    isolation = [*_namespaces(), "--new-session", "--as-pid-1", "--seccomp", str(seccomp_fd)]
-    return ["bwrap", *isolation, *mounts, *settings, *python]
-
-
-def environment(folder):
-    """All that a learner's code finds in its environment."""
-    return {
-        "PATH": "/usr/bin:/bin",
-        "HOME": "/tmp",
-        "LANG": "C.UTF-8",
-        "PYTHONPATH": f"{folder}/lib",
-        "PYTHONHASHSEED": "0",  # the order of sets is part of an answer now and then
-        "OMP_NUM_THREADS": "1",
-        "MPLBACKEND": "Agg",
-        "MINIVIT_CACHE": "/tmp/cache",
-        "IPYTHONDIR": "/tmp/ipython",
-    }
-
-
-def _prefixes():
-    return [path for path in (sys.base_prefix, sys.prefix) if not path.startswith("/usr")]
-
-
-def _installed_copies():
-    """Folders of an installed minivit (or teaching) inside the prefixes: masked, they hold all."""
-    places = [Path(entry) for entry in sys.path if entry.startswith((sys.prefix, sys.base_prefix))]
-    copies = [place / name for place in places for name in ("minivit", "teaching")]
-    return sorted({str(copy) for copy in copies if copy.is_dir()})

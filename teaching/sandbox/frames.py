@@ -4,6 +4,7 @@ The zygote passes bytes on without looking inside, and wipes them: what it has e
 objects, every learner forked later could find in its own memory.
 """
 
+import contextlib
 import os
 import struct
 
@@ -16,11 +17,16 @@ class Pipe:
     def __init__(self, read, write, most):
         self.read, self.write, self.most = read, write, most
 
-    def send(self, letter, data=b""):
+    def send(self, letter, data=b"", wait=None):
+        """wait(): called before each write. Who is not to wait for ever, for one that has stopped
+        reading, gives a `wait` that has an end, and a descriptor that does not block."""
         for part in (HEADER.pack(letter, len(data)), data):
             view = memoryview(part)
             while view:
-                view = view[os.write(self.write, view) :]
+                if wait:
+                    wait()
+                with contextlib.suppress(BlockingIOError):
+                    view = view[os.write(self.write, view) :]
 
     def receive(self, wait=None):
         """(letter, bytearray); None at the end of the stream. wait(): called before each read.
@@ -44,6 +50,8 @@ class Pipe:
                 wait()
             try:
                 got = os.readv(self.read, [view])
+            except BlockingIOError:
+                continue
             except ConnectionResetError:
                 return None
             if not got:

@@ -3,11 +3,13 @@
 Whatever it sends may be forged by that code: it is the learner's own answer, and read as data.
 """
 
+import ast
 import contextlib
 import ctypes
 import linecache
 import os
 import random
+import re
 import resource
 import sys
 import types
@@ -17,6 +19,10 @@ import calls  # minivit/checks/calls.py
 from frames import Pipe
 
 OUT_OF_MEMORY = 77  # exit status
+OPTIONS = {  # what may stand between a magic and its code
+    "time": re.compile(r"(\s*--no-raise-error\b)?"),
+    "prun": re.compile(r"(\s*-([DlsT]\s*\S+|[rq]+)(?=\s|$))*"),
+}
 
 
 def in_learner(line, learner, skip):
@@ -134,14 +140,27 @@ def limit(limits, seconds, spare=1):
 
 
 class NoShell:
-    """Stands for IPython's shell: magics and shell lines do nothing, %%time runs its cell."""
+    """Stands for IPython's shell: magics and shell lines do nothing, but those that run code do.
+
+    (%timeit does, too, and keeps no variable of it; so there is nothing to be run for.)
+    """
 
     def __init__(self, space):
-        self.user_ns = space
+        self.user_ns, self.runs = space, 0
+
+    def run_line_magic(self, name, line, *_, **__):
+        if name in OPTIONS:
+            return self._run(line[OPTIONS[name].match(line).end() :].strip())
 
     def run_cell_magic(self, name, line, cell):
+        if name == "prun":
+            self.run_line_magic(name, line)
         if name in ("time", "capture", "prun"):
-            exec(cell, self.user_ns)
+            return self._run(cell)
+
+    def _run(self, source):
+        self.runs += 1
+        return run(source, f"<magic {self.runs}>", self.user_ns)
 
     def getoutput(self, *_, **__):
         return []
@@ -159,15 +178,22 @@ def notebook_namespace():
     return module.__dict__
 
 
-def run_cell(source, number, space):
-    """Runs one cell; what it raises, in words, or an empty string."""
+def run(source, name, space):
+    """Runs source as IPython reads it, magics and all; the value, where it is one expression."""
     from IPython.core.inputtransformer2 import TransformerManager
 
-    name = f"<cell {number}>"
+    code = TransformerManager().transform_cell(source)
+    linecache.cache[name] = (len(code), None, code.splitlines(True), name)
+    tree = ast.parse(code, name)
+    if len(tree.body) == 1 and isinstance(tree.body[0], ast.Expr):
+        return eval(compile(ast.Expression(tree.body[0].value), name, "eval"), space)
+    exec(compile(tree, name, "exec"), space)
+
+
+def run_cell(source, number, space):
+    """Runs one cell; what it raises, in words, or an empty string."""
     try:
-        code = TransformerManager().transform_cell(source)
-        linecache.cache[name] = (len(code), None, code.splitlines(True), name)
-        exec(compile(code, name, "exec"), space)
+        run(source, f"<cell {number}>", space)
     except BaseException as error:
         return f"{type(error).__name__}: {str(error)[:300]}"
     return ""

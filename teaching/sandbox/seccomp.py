@@ -49,6 +49,7 @@ DENIED = {
     "ioprio_set": (251, 30),
 }
 CLONE, CLONE3, PRLIMIT, SOCKET = (56, 220), (435, 435), (302, 261), (41, 198)
+MMAP, MAP_SHARED, MAP_ANONYMOUS = (9, 222), 0x01, 0x20
 ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 NEW_NAMESPACES = (
     0x7E020080  # CLONE_NEWUSER, NEWNS, NEWPID, NEWNET, NEWIPC, NEWUTS, NEWCGROUP, NEWTIME
@@ -58,7 +59,7 @@ FAMILIES = (AF_UNIX, AF_INET, AF_INET6)  # inside the empty network namespace
 
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _KILL = 0x7FFF0000, 0x80000000
-_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
+_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT, _FOURTH_ARGUMENT = 0, 4, 16, 40
 
 
 def program(machine=None, families=FAMILIES) -> bytes:
@@ -90,7 +91,12 @@ def program(machine=None, families=FAMILIES) -> bytes:
     for left, family in enumerate(families):
         sockets.append(_jump(_EQUAL, family, yes=len(families) - left))
     sockets.append(refuse)
-    for numbers, block in ((CLONE, flags), (PRLIMIT, own), (SOCKET, sockets)):
+    # Shared memory without a file stays where it is when a process lets go of it (madvise), as long
+    # as another has it: what it takes can't be counted. In a file it is counted with the file.
+    shared = [_load(_FOURTH_ARGUMENT), _jump(_ANY_BIT, MAP_SHARED, no=2)]
+    shared += [_jump(_ANY_BIT, MAP_ANONYMOUS, no=1), refuse]
+    blocks = ((CLONE, flags), (PRLIMIT, own), (SOCKET, sockets), (MMAP, shared))
+    for numbers, block in blocks:
         block = [*block, _return(_ALLOW)]
         code += [_jump(_EQUAL, numbers[column], no=len(block)), *block]
     return b"".join([*code, _return(_ALLOW)])

@@ -9,14 +9,14 @@ It is trusted and runs none of the learner's code itself. Three kinds of process
 A learner can't signal the zygote (PID 1 of its namespace, or root in a container), nor read its
 memory (not dumpable); and the zygote looks into nothing that it passes on, and wipes it, so that a
 fork for the next learner has nothing of the one before. Visible inside: this folder's `frames`,
-`processes`, `inside`, and `calls`, next to the package to be used.
+`processes`, `places`, `inside`, and `calls`, next to the package to be used.
 """
 
 import contextlib
 import ctypes
+import itertools
 import os
 import select
-import shutil
 import signal
 import socket
 import sys
@@ -27,12 +27,11 @@ from pathlib import Path
 import calls  # minivit/checks/calls.py
 from frames import Pipe, wipe
 from inside import OUT_OF_MEMORY, in_learner
+from places import Places
 from processes import Clock, Processes, memory_of
 
 MOST_FRAMES = 1_000  # that a learner may send before it has run its cells
 ATTEMPTS = 3  # at running the cells: one that never ends, or ends the process, is left out
-OWN_TMP = ("/tmp", "/dev/shm", "/var/tmp")
-SHOWN = set()  # folders there on the way to what is shown inside; nobody can write into them
 UNREADABLE = "what came back can't be read"
 
 
@@ -47,7 +46,7 @@ def main():
         lower_rights(user)
     ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE
     processes = Processes(user if in_container else None)
-    SHOWN.update(each.path for each in _in_writable() if not os.access(each.path, os.W_OK))
+    places = Places(processes.user)
     warm_up()
     grader = Pipe(os.dup(0), os.dup(1), 2 * calls.MOST_BYTES)
     grader.send(b"!")
@@ -56,7 +55,7 @@ def main():
         learner.run_cells(grader)
         while (frame := grader.receive()) is not None and frame[0] == b"c":
             learner.call(frame[1], grader)
-        grader.send(b"y" if learner.end() else b"n")
+        grader.send(b"y" if learner.end() and places.empty() else b"n")
 
 
 def lower_rights(user):
@@ -127,6 +126,7 @@ class Learner:
             in_learner(theirs.detach(), self, set(skip))
         theirs.close()
         descriptor = ours.detach()
+        os.set_blocking(descriptor, False)
         self.pipe = Pipe(descriptor, descriptor, calls.MOST_BYTES)
         clock = Clock(self.processes)
         for _ in range(MOST_FRAMES):
@@ -155,8 +155,13 @@ class Learner:
                 wipe(data)
 
     def _call(self, request):
-        self.pipe.send(b"c", request)
-        letter, told = self._next(Clock(self.processes), "call")
+        clock = Clock(self.processes)
+        try:
+            self.pipe.send(b"c", request, self._patience(clock, "call", writing=True))
+        except Stopped:
+            self._kill_all()  # it has half a request, and would take the next one for the rest
+            raise
+        letter, told = self._next(clock, "call")
         if letter == b"s" and told.isdigit() and len(told) < 8:
             return b"s", why_ended(int(told)).encode()
         if letter != b"r":
@@ -173,27 +178,40 @@ class Learner:
             self._kill_all()
 
     def _next(self, clock, what):
-        """The learner's next frame, with an eye on time, memory and the number of processes."""
-        seconds, wall = self.limits[what], self.limits[what] * self.limits["wall"]
-        words = f"{'the cells' if what == 'cells' else 'a call'} ran too long"
-
-        def wait():
-            while not select.select([self.pipe.read], [], [], 0.05)[0]:
-                end_without_grader()
-                self.processes.reap({self.pid})
-                clock.tick()
-                # One process has its limit from the kernel; this is for all of them together.
-                if clock.own > 2 * seconds + 2 or clock.clock > wall or clock.elapsed > 100 * wall:
-                    raise Stopped(words)
-                self._check_size()
-
+        """The learner's next frame."""
         try:
-            told = self.pipe.receive(wait)
+            told = self.pipe.receive(self._patience(clock, what))
         except ValueError as error:
             raise Stopped(UNREADABLE) from error
         if told is None:
             raise Stopped(self._why_gone())
         return told
+
+    def _patience(self, clock, what, writing=False):
+        """A function that waits until the learner has written, or can be written to; it raises
+        Stopped once there is too little time left, too much memory taken, or too many processes."""
+        line = self.pipe.read  # both ways
+        ends = ([], [line]) if writing else ([line], [])
+        times = itertools.count(1)
+
+        def wait():
+            # Of one that sends a byte now and then there is always something to be read.
+            if next(times) % 50 == 0:
+                self._look(clock, what)
+            while not any(select.select(*ends, [], 0.05)):
+                self._look(clock, what)
+
+        return wait
+
+    def _look(self, clock, what):
+        seconds, wall = self.limits[what], self.limits[what] * self.limits["wall"]
+        end_without_grader()
+        self.processes.reap({self.pid})
+        clock.tick()
+        # One process has its limit from the kernel; this is for all of them together.
+        if clock.own > 2 * seconds + 2 or clock.clock > wall or clock.elapsed > 100 * wall:
+            raise Stopped(f"{'the cells' if what == 'cells' else 'a call'} ran too long")
+        self._check_size()
 
     def _why_gone(self):
         for _ in range(100):
@@ -222,25 +240,10 @@ class Learner:
             self.pipe = None
 
     def end(self):
-        """Kills what is left, empties the writable folders; False where something stayed behind."""
+        """Kills what is left; False where something is alive all the same."""
         self._kill_all()
         wipe(self.cells)
-        for entry in self._left():
-            if entry.is_dir(follow_symlinks=False):
-                shutil.rmtree(entry.path, ignore_errors=True)
-            else:
-                os.unlink(entry.path)
-        return not self.processes.alive() and not self._left()
-
-    def _left(self):
-        """What lies in the writable folders. Not a container's own files."""
-        found = [each for each in _in_writable() if each.path not in SHOWN]
-        theirs = self.processes.user
-        return [each for each in found if theirs in (None, each.stat(follow_symlinks=False).st_uid)]
-
-
-def _in_writable():
-    return [each for at in OWN_TMP if os.path.isdir(at) for each in os.scandir(at)]
+        return not self.processes.alive()
 
 
 def why_ended(status):
