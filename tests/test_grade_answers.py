@@ -43,8 +43,11 @@ def test_an_answer_with_other_names_than_it_was_asked_for_is_none(id):
     result = call(key.reference, arguments)
     assert result.problem is None and told_back(result, arguments) is None
     other = {"other": Array(np.zeros(2), "float32", "cpu")}
-    for forged in (Result(result.returned), replace(result, arguments=other)):
-        assert told_back(forged, arguments).kind == "stopped"
+    forged = [replace(result, arguments=other)]
+    if result.arguments:  # of whole numbers alone nothing is sent back
+        forged.append(Result(result.returned))
+    for each in forged:
+        assert told_back(each, arguments).kind == "stopped"
     assert told_back(Result(problem=Problem("raised", "x")), arguments).kind == "raised"
 
 

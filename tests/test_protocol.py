@@ -11,6 +11,7 @@ from minivit.compare import Arm, compare, prepare
 from minivit.data import cifar10
 from minivit.protocol import check_role, rates
 from minivit.recipes import FULL, LAPTOP, SMOKE
+from minivit.records import load_records
 
 TABLE = {"smoke": {"torch_default": {"plain": 1e-3, "mimetic": 3e-3}}}
 
@@ -97,11 +98,15 @@ def test_a_run_made_again_gives_the_same_history_and_a_changed_record_does_not(t
             run_again(other, task(data, tmp_path / "d"))
 
 
-def test_a_record_that_can_not_be_run_again_is_a_sentence(monkeypatch):
-    monkeypatch.setattr("sys.argv", ["again"])
+@pytest.mark.parametrize("variant", ["", "subset=45000,epochs=2"])
+def test_a_record_that_can_not_be_run_again_is_a_sentence(monkeypatch, variant):
+    """Also one with more images than there are here."""
+    names = [r.filename for r in load_records() if r.role == "final" and r.variant == variant]
     monkeypatch.setattr("benchmarks.again.cifar10", lambda: cifar10(source="synthetic"))
-    with pytest.raises(SystemExit, match=r"can't be run again here: .* CIFAR-10"):
-        again.main()
+    for words in (["again"], ["again", "--record", names[0]]):
+        monkeypatch.setattr("sys.argv", words)
+        with pytest.raises(SystemExit, match=r"can't be run again here: .* CIFAR-10"):
+            again.main()
 
 
 def test_a_seed_below_zero_is_no_final_one():
