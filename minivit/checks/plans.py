@@ -45,7 +45,18 @@ def judge(case, results):
     if any(result.global_drawn for result in results):
         return Finding("global", "a call leaves torch's global generator in another state")
     found = plans(case, results)
-    tests = (_each, _repeatable, _switch, _pairs, _shuffled, _coupled, _again, _coin, _half)
+    tests = (
+        _each,
+        _repeatable,
+        _switch,
+        _pairs,
+        _shuffled,
+        _coupled,
+        _beside,
+        _again,
+        _coin,
+        _half,
+    )
     return next((finding for test in tests if (finding := test(found))), None)
 
 
@@ -109,6 +120,13 @@ def _coupled(found):
         for numbers in (plan.order, inverse(plan.order)):
             if share := related(plan.flipped, numbers) or related(plan.flipped, numbers % 2):
                 return Finding("coupled", f"{plan.name}: coins and order correlate by {share:+.2f}")
+    return None
+
+
+def _beside(found):
+    for plan in _tossed(found):
+        if share := related(plan.flipped[1:], plan.flipped[:-1]):
+            return Finding("beside", f"{plan.name}: coins of neighbours correlate by {share:+.2f}")
     return None
 
 

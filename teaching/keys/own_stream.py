@@ -177,6 +177,10 @@ def one_cut(images, g):
     return torch.arange(images).roll(torch.randint(images, (), generator=g).item())
 
 
+def one_coin_for(each):
+    return lambda n, g: (torch.rand(n // each + 1, generator=g) < 0.5).repeat_interleave(each)[:n]
+
+
 def half_of(images, g):
     return torch.randperm(images, generator=g) < images // 2
 
@@ -250,10 +254,7 @@ KEY = Key(
             "seed-ignored",
         ),
         Mutant("seed + epoch", pairing(lambda seed, epoch: seed + epoch), "collision"),
-        Mutant("seed · epoch", pairing(lambda seed, epoch: seed * epoch), "collision"),
-        Mutant("10 seed + epoch", pairing(lambda seed, epoch: 10 * seed + epoch), "collision"),
         Mutant("1000 seed + epoch", pairing(lambda seed, epoch: 1000 * seed + epoch), "collision"),
-        Mutant("1000 epoch + seed", pairing(lambda seed, epoch: seed + 1000 * epoch), "collision"),
         Mutant("seed xor epoch", pairing(lambda seed, epoch: seed ^ epoch), "collision"),
         Mutant(
             "digits side by side", pairing(lambda seed, epoch: int(f"{seed}{epoch}")), "collision"
@@ -289,6 +290,8 @@ KEY = Key(
             partial(variant, coins=lambda n, g: torch.ones(n, dtype=torch.bool)),
             "unfair",
         ),
+        Mutant("one coin for two", partial(variant, coins=one_coin_for(2)), "neighbours"),
+        Mutant("one coin for a batch", partial(variant, coins=one_coin_for(32)), "neighbours"),
         Mutant("half of the images", partial(variant, coins=half_of), "exactly-half"),
         Mutant("floats", floats, "dtype"),
         Mutant("the mirrored images alone", mirrored_images, "shape"),

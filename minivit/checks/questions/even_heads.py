@@ -19,8 +19,8 @@ W_V W_proj. Return two tensors of shape (dim, dim), W_V R and Rᵀ W_proj, such 
 - R is any matrix you like with R Rᵀ = I, the same in both;
 - the mean of the diagonal is the same in the product of every head, to within 0.0001.
 
-Many R do that, and each is right. W_proj W_V need not be symmetric, any number of heads may come,
-and they may be alike before you begin.
+Many R do that, and each is right. W_proj W_V need not be symmetric, any number of heads may come, 1
+and dim included, and they may be alike before you begin.
 
 **Usual trap.** Dealing the columns out in turn, one to each head, brings the lesson's heads nearer
 to one another, and no further. It takes an angle.
@@ -32,12 +32,13 @@ HINTS = (
     "Rᵀ B R of B.",
     "Two heads p and q: c · V_p + s · V_q and c · V_q − s · V_p are a turn by one angle, c = cos, "
     "s = sin; the rows of W_proj turn likewise. At 0° the traces are t_p and t_q, at 90° they have "
-    "changed places. So if the mean of all heads lies between them, p has it at some angle on the "
-    "way. Then p is done: heads − 1 such steps are enough.",
+    "changed places. So if m, the mean of all heads' traces, lies between them, p has it at some "
+    "angle on the way. Then p is done: heads − 1 such steps are enough.",
     "After the turn the trace of p is c² t_p + c s x + s² t_q, with "
-    "x = trace(B_pq) + trace(B_qp). It is to be m. Divide by c²: with τ = s / c, "
-    "(t_q − m) τ² + x τ + (t_p − m) = 0, and c = 1 / √(1 + τ²). Where t_p is the largest trace and "
-    "t_q the smallest, there is a root, unless all are equal.",
+    "x = trace(B_pq) + trace(B_qp). It is to be m = trace(B) / heads. Divide by c²: with "
+    "τ = s / c, (t_q − m) τ² + x τ + (t_p − m) = 0, and c = 1 / √(1 + τ²). Where t_p is the "
+    "largest trace of the heads not yet done and t_q the smallest, there is a root. Where all are "
+    "equal, stop.",
 )
 
 
@@ -66,6 +67,7 @@ VISIBLE = (
     loose("other factors, five heads of 3", 15, 5, 243),
     loose("seven heads of 1", 7, 7, 244),
     mimetic("no noise: the heads are alike already", 12, 3, 0.0, -0.4, 245),
+    loose("one head", 5, 1, 246),
 )
 
 DIAGNOSES = (

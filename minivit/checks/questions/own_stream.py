@@ -7,17 +7,17 @@ STATEMENT = """\
 Two arms can be compared only if they see the same batches. Write the function that decides on them
 for one epoch, without minivit's `stream`: in which order the images come, and which are mirrored.
 
-`plan(seed, epoch, images, flip)` gets three whole numbers (seed and epoch from 0 to 9999) and True
-or False. Return two tensors `(order, flipped)`, both of shape (images,): `order`, of whole numbers,
-has each of 0, …, images − 1 once; `flipped`, of True and False, says for each place in this order
-whether the image there is mirrored.
+`plan(seed, epoch, images, flip)` gets three whole numbers (seed and epoch from 0 to 9999, and at
+least 64 images) and True or False. Return two tensors `(order, flipped)`, both of shape (images,):
+`order`, of whole numbers, has each of 0, …, images − 1 once; `flipped`, of True and False, says for
+each place in this order whether the image there is mirrored.
 
 - **Repeatable.** The same four arguments give the same answer, whatever was drawn before and
   whichever epochs were asked for before: a run that starts again at epoch 7 goes on as it would
   have. This holds in any other process too.
 - **Flips beside the order.** With `flip=False` nothing is mirrored, and the order is the one that
-  `flip=True` gives. With `flip=True` a fair coin of its own decides for each place; the coins have
-  nothing to do with the order.
+  `flip=True` gives. With `flip=True` a fair coin of its own decides for each place; coins have
+  nothing to do with each other, nor with the order.
 - **New each time.** Two different pairs (seed, epoch) have nothing to do with each other, neither
   their orders nor their coins. All orders are equally likely.
 - **Nobody is disturbed.** torch's global generator is afterwards as it was before.
@@ -169,6 +169,12 @@ DIAGNOSES = (
         1,
         "moved",
         "The order of one epoch is made from that of another, and shows it. Draw each anew.",
+    ),
+    _known(
+        "neighbours",
+        3,
+        "beside",
+        "Neighbours share a coin, or take turns. Each place has a coin of its own.",
     ),
     _known(
         "same-flips",
