@@ -37,7 +37,7 @@ def command_line(folder, seccomp_fd, user):
     for path in _installed_copies():
         mounts += ["--tmpfs", path]
     mounts += ["--ro-bind", folder, "/grader", "--proc", "/proc", "--dev", "/dev"]
-    # /dev/zero can be mapped as shared memory, which nobody counts; /dev/full can only be read.
+    # /dev/zero can be mapped as shared memory, which nobody counts; /dev/full gives zeros as well.
     mounts += ["--dev-bind", "/dev/full", "/dev/zero", *small, "16000000", "--tmpfs", "/dev/shm"]
     for path in ("/dev/pts", "/dev", "/"):
         mounts += ["--remount-ro", path]
