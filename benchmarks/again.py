@@ -57,8 +57,9 @@ def run_again(record, task):
         variant=record.variant,
         learning_rate=record.learning_rate,
     )
+    recipe = arm.recipe(task.recipe)
     try:
-        here = task.images(arm.recipe(task.recipe))[1]
+        here = task.images(recipe)[1]
     except ValueError:  # there are fewer images here than the run had
         here = {"name": task.train.name}
     if any(record.data[part] != here.get(part) for part in ("train", "validation")):

@@ -104,11 +104,8 @@ def measure_steps(job, task):
     The same batch, optimizer and precision for all; a peer that is not installed is left out.
     """
     recipe, device = job.arm.recipe(task.recipe), pick_device()
-    cuda, batch, precision = (
-        device.type == "cuda",
-        recipe.training.batch_size,
-        pick_precision(device),
-    )
+    cuda, batch = device.type == "cuda", recipe.training.batch_size
+    precision = pick_precision(device)
     batch_of_noise = [values.to(device) for values in noise_batch(recipe.model, batch)]
     actions = {}
     for library in MODELS:
