@@ -5,6 +5,7 @@ With --write --only NAME one table is measured anew, and says so; the others sta
 """
 
 import argparse
+import re
 import traceback
 from dataclasses import replace
 from datetime import date
@@ -53,8 +54,9 @@ def main(arguments=None):
     if options.records:
         write_text(RESULTS, _measured(RESULTS) + "\n".join(_from_records()))
     elif options.write and options.only:
-        for section in _sections(options.only, options, note=_by_itself()):
-            _replace(section)
+        for name in options.only:
+            for section in _sections([name], options, note=_by_itself()):
+                _replace(section, name)
     else:
         _measure(options)
 
@@ -100,16 +102,21 @@ def _keep_picture(section):
             print(f"{name} stays as it was: {error}", flush=True)
 
 
-def _replace(section):
-    """Puts a section in the place of that of the same title; a new one behind the measured ones."""
+def _replace(section, name):
+    """Puts a section in the place of that of the same title; a new one behind the measured ones.
+
+    "Not measured: name" is gone then.
+    """
     measured = _measured(RESULTS)
     records = RESULTS.read_text(encoding="utf-8").removeprefix(measured)
-    before, _, after = measured.partition(f"## {section.title}\n")
-    _, mark, rest = after.partition("\n## ")
+    text, (heading, *sections) = f"{_markdown(section)}\n", re.split("(?m)^(?=## )", measured)
+    sections = [old for old in sections if not old.startswith(f"## Not measured: {name}\n")]
+    same = [old.startswith(f"## {section.title}\n") for old in sections]
+    at = same.index(True) if any(same) else len(sections)
+    sections[at : at + 1] = [text]
     _keep_picture(section)
-    text = f"{before}{_markdown(section)}" + (f"\n## {rest}" if mark else "\n")
-    write_text(RESULTS, text + records)
-    print(_markdown(section), flush=True)
+    write_text(RESULTS, "".join([heading, *sections, records]))
+    print(text, flush=True)
 
 
 def _by_itself():

@@ -54,6 +54,8 @@ def _question(key):
         cells = (mutant.name, words, str(known.hint) if known else "")
         lines.append("| " + " | ".join(_cell(each) for each in cells) + " |")
     yield "\n".join(lines)
+    if key.misses:
+        yield f"**Wrong, and known to pass:** {key.misses}."
 
 
 def _finding(question, answer):

@@ -123,6 +123,10 @@ def test_one_that_fails_loses_nothing(tmp_path, monkeypatch):
     text = run.RESULTS.read_text()
     assert "| one | 1 s |" in text and "| three | 3 s |" in text and "## What is missing" in text
     assert "| two | not measured: RuntimeError: no browser |" in text
+    made_up(monkeypatch, tmp_path, two="2 s")
+    run.main(["--write", "--only", "two"])
+    text = run.RESULTS.read_text()
+    assert "| two | 2 s |" in text and "Not measured: two" not in text and "| three | 3 s |" in text
     made_up(monkeypatch, tmp_path, one="4 s", two=KeyboardInterrupt())
     monkeypatch.setitem(run.BENCHMARKS, "two", interrupted)
     with pytest.raises(KeyboardInterrupt):

@@ -8,6 +8,7 @@ from minivit.checks import QUESTIONS, examples, run_case, verdicts
 from minivit.checks.calls import Array, Result
 from minivit.checks.chance import inverse, leftover, moved, related
 from minivit.checks.measures import returned
+from minivit.checks.questions.own_stream import FACTORS
 from teaching.keys import KEYS, own_stream
 
 QUESTION, KEY = QUESTIONS["own-stream"], KEYS["own-stream"]
@@ -43,11 +44,23 @@ def test_arrays_may_be_asked_to_be_whole_numbers():
     assert "expected float32" in returned(arrays("int64", "float32"), 2, shapes, names).text
 
 
-@pytest.mark.parametrize("factor", [1, 9, 10, 11, 100, 101, 999, 1000, 1001, *own_stream.FACTORS])
+@pytest.mark.parametrize("factor", [1, 9, 10, 11, 100, 101, 999, 1000, 1001, *FACTORS])
 def test_factors_that_are_too_small_collide_in_hidden_cases(factor):
     cases = KEY.hidden(np.random.default_rng(factor))
     answer = own_stream.pairing(lambda seed, epoch: factor * seed + epoch)
     assert "collision" in [verdict.name for verdict in verdicts(QUESTION, answer, cases)]
+
+
+@pytest.mark.parametrize("bits", range(19, 33))
+def test_shifts_beyond_what_torch_looks_at_collide(bits):
+    cases = KEY.hidden(np.random.default_rng(bits))
+    for number in (lambda seed, epoch: seed << bits | epoch, lambda s, e: e << bits | s):
+        answer = own_stream.pairing(number)
+        assert verdicts(QUESTION, answer, cases)[1].name in (
+            "collision",
+            "seed-ignored",
+            "epoch-ignored",
+        )
 
 
 def test_what_is_kept_shows_where_each_call_is_a_fork():

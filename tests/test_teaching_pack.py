@@ -56,6 +56,7 @@ def test_key_holds_every_question_with_its_mutants():
             says = row.split(" | ")[1]
             assert len(says) > 8 and not says.startswith("passed"), row
         assert answer_key.source(key.reference) in part
+        assert f"known to pass:** {key.misses}." in part if key.misses else "to pass:" not in part
         for diagnosis in key.question.diagnoses:
             if diagnosis.id in {mutant.expects for mutant in key.mutants}:
                 assert answer_key._cell(diagnosis.says) in part

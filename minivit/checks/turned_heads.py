@@ -149,16 +149,37 @@ def rescaled(old, new, heads):
     return _same(mine, factors[:, None, None] * before)
 
 
+def _still(old, new, heads):
+    """Whether the product of each head is what it was."""
+    return _same(by_heads(*new, heads), by_heads(*old, heads))
+
+
+def _near(old, new, heads):
+    """Whether each head is near to what it should have."""
+    return np.abs(_means(new, heads) - _means(old, heads).mean()).max() < 20 * SHARES
+
+
 @of_first_call
 def as_it_was(old, new, heads):
-    return _same(by_heads(*new, heads), by_heads(*old, heads))
+    return _still(old, new, heads) and not _near(old, new, heads)
+
+
+@of_first_call
+def interleaved(old, new, heads):
+    """Every heads-th column taken for one head."""
+    dealt = np.arange(len(old[0])).reshape(-1, heads).T.ravel()
+    return np.ptp(_means((new[0][:, dealt], new[1][dealt]), heads)) <= 2 * SHARES
 
 
 @of_first_call
 def reordered(old, new, heads):
-    """R is a permutation, but for signs."""
+    """R is a permutation, but for signs, that mixes heads."""
     sizes = np.abs(_turn(old, new))
-    return _is_orthogonal(sizes) and _same(sizes, np.round(sizes))
+    permuted = _is_orthogonal(sizes) and _same(sizes, np.round(sizes))
+    return permuted and not _still(old, new, heads)
+
+
+loose_stop = of_first_call(_near)
 
 
 @of_first_call

@@ -26,6 +26,7 @@ class Key:
 
     withheld: functions of minivit, as "module.function", that are absent while grading.
     alternatives: name → a correct answer that differs from the reference.
+    misses: wrong answers that are known to pass, for whoever reads the code of a submission.
     """
 
     question: Question
@@ -34,6 +35,7 @@ class Key:
     mutants: tuple[Mutant, ...]
     alternatives: dict[str, Callable]
     withheld: tuple[str, ...]
+    misses: str = ""
 
 
 def stub(*args, **kwargs):

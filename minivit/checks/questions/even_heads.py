@@ -50,13 +50,20 @@ def mimetic(title, dim, heads, alpha, beta, seed):
     return Case(title, ({"W_V": W_V, "W_proj": W_proj, "heads": heads},))
 
 
-def loose(title, dim, heads, seed):
-    """Factors with no such order: W_proj W_V is chosen, and far from symmetric."""
+def loose(title, dim, heads, seed, *, off=None):
+    """Factors with no such order: W_proj W_V is chosen, and far from symmetric.
+
+    off: by how much, at most, the mean of a head's diagonal is to be off before any turn.
+    """
     rng = np.random.default_rng(seed)
     first, second = (np.linalg.qr(rng.standard_normal((dim, dim)))[0] for _ in range(2))
     W_V = first * rng.uniform(0.6, 1.5, dim) @ second  # never near to singular
     noise = rng.standard_normal((dim, dim)) / np.sqrt(dim)
     inner = np.diag(rng.uniform(-1, 1, dim)) + 0.7 * noise
+    if off is not None:
+        shares = np.diag(inner).reshape(heads, -1).mean(1)
+        wanted = shares.mean() + off * heads * np.linspace(-1, 1, heads)
+        inner += np.diag(np.repeat(wanted - shares, dim // heads))
     arguments = {"W_V": W_V, "W_proj": inner @ np.linalg.inv(W_V), "heads": heads}
     return Case(title, (arguments,))
 
@@ -67,6 +74,7 @@ VISIBLE = (
     loose("other factors, five heads of 3", 15, 5, 243),
     loose("seven heads of 1", 7, 7, 244),
     mimetic("no noise: the heads are alike already", 12, 3, 0.0, -0.4, 245),
+    loose("three heads of 4, nearly alike already", 12, 3, 247, off=4e-4),
     loose("one head", 5, 1, 246),
 )
 
@@ -118,6 +126,14 @@ DIAGNOSES = (
         ("turn",),
     ),
     Diagnosis(
+        "interleaved",
+        "The heads would be alike if head h had the columns h, h + heads, …. It has k columns side "
+        "by side, from h · k on.",
+        1,
+        answer.interleaved,
+        ("shares",),
+    ),
+    Diagnosis(
         "as-it-was",
         "The product of every head is as it was. Only a turn that mixes columns of different heads "
         "changes it.",
@@ -166,9 +182,16 @@ DIAGNOSES = (
         ("shares",),
     ),
     Diagnosis(
+        "loose-stop",
+        "All heads are nearly alike, and not to within 0.0001: it stops too early.",
+        3,
+        answer.loose_stop,
+        ("shares",),
+    ),
+    Diagnosis(
         "some-only",
-        "Some heads are alike, and others are not: it ends too early, leaves heads out, or comes "
-        "back to one that was done.",
+        "Some heads are alike, and others are not: it ends too early, leaves heads out, comes back "
+        "to one that was done, or goes on with traces from before a turn.",
         2,
         answer.some_only,
         ("shares",),
