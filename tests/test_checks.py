@@ -89,6 +89,14 @@ def test_check_names_the_mistake_the_size_and_the_hint(capsys, monkeypatch):
     assert len({trace.coloraxis for trace in drawn[0].data}) == 1
 
 
+def test_no_line_of_a_message_is_wider_than_a_notebook(capsys):
+    for id, key in KEYS.items():
+        for mutant in key.mutants[:4]:
+            check(id, mutant.answer)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 100 and "✗" in "".join(lines)
+
+
 def test_stub_is_told_from_a_crash(capsys):
     check("other-layout", stub)
     said = capsys.readouterr().out

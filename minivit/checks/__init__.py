@@ -5,11 +5,15 @@ what was tested, how far off the answer is, which known mistake it behaves like,
 helps. Grading runs hidden cases beside them, with the same judge, elsewhere. Offline, and quick.
 """
 
+import textwrap
+
 from minivit.checks.calls import call, live
 from minivit.checks.question import Question, Verdict, judge
 from minivit.checks.questions import QUESTIONS
 
 __all__ = ["QUESTIONS", "Question", "Verdict", "check", "examples", "run_case", "verdicts"]
+
+WIDTH = 100  # columns; JupyterLab breaks a longer line inside a word
 
 # Findings to which no hint has anything to say.
 UNEXPLAINED = ("raised", "stopped", "unwritten", "missing", "dtype", "untouched")
@@ -79,7 +83,7 @@ def report(question, found) -> str:
     lines = [f"  {'✓' if verdict.passed else '✗'} {verdict.case.title}" for verdict in found]
     last, passed = found[-1], sum(verdict.passed for verdict in found)
     if not last.passed:
-        lines += ["", *explain(last).splitlines()]
+        lines += ["", *_wrapped(explain(last))]
         lines += [f"Hint {n}: read it below this cell." for n in _hints(question, last)]
         lines.append("")
     total = len(question.visible)
@@ -87,6 +91,12 @@ def report(question, found) -> str:
         f"{passed} of {total} visible checks; {question.hidden} hidden cases are graded later"
     )
     return "\n".join([f"{question.id} · {question.signature}", *lines])
+
+
+def _wrapped(text):
+    """Its lines, none wider than a notebook's output; what is indented is code and stays."""
+    for line in text.splitlines():
+        yield from [line] if line.startswith(" ") else textwrap.wrap(line, WIDTH) or [""]
 
 
 def explain(verdict, *, numbers=True) -> str:
