@@ -32,7 +32,7 @@ from teaching.term import TERM_FILE, read_secret
 
 
 class NotReady(ValueError):
-    """Grading can't begin: the solution itself does not get full marks, or OUT is in use."""
+    """Grading can't begin: the solution fails, or OUT is in use or of another exercise."""
 
 
 def questions_of(notebook):
@@ -53,6 +53,7 @@ def grade(submissions, keys, secret, out, *, solution, limits=LIMITS, workers=No
 
 def _grade(submissions, keys, secret, out, solution, limits, workers, say):
     workers = workers or cpu_cores()
+    _require_this_exercise(out, keys)
     mark = grader_digest(keys, secret, limits)
     records = {each.learner: _kept(out, each, mark) for each in submissions}
     todo = [each for each in submissions if records[each.learner] is None]
@@ -138,6 +139,21 @@ def _kept(out, submission, mark):
         return None
     same = (record["digest"], record["mark"]) == (submission.digest, mark)
     return record if same else None
+
+
+def _require_this_exercise(out, keys):
+    """Raises NotReady where OUT holds marks of other questions: they would be written over."""
+    asked = {key.question.id for key in keys}
+    for path in sorted((out / "records").glob("*.json")):
+        try:
+            there = {each["id"] for each in json.loads(path.read_text("utf-8"))["questions"]}
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if there and not there & asked:
+            raise NotReady(
+                f"{out} holds marks of another exercise ({', '.join(sorted(there))}): name a "
+                "folder of its own for each, or they would be lost"
+            )
 
 
 def _points_before(out, submission, mark):

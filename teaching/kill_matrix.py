@@ -70,6 +70,9 @@ def page(table, seeds):
             seen = ", ".join(f"{name} × {count}" for name, count in row.seen.items())
             mark = "" if not row.wrong else f" **{row.wrong}**"
             lines.append(f"| {row.name} | {row.kind} | {row.expects} | {seen}{mark} |")
+    missed = [(key.question.id, key.misses) for key in KEYS.values() if key.misses]
+    lines += ["", "## Wrong, and known to pass", ""]
+    lines += [f"- {id}: {misses}." for id, misses in missed]
     kinds = Counter(row.kind for row in table)
     lines += [
         "",

@@ -1,4 +1,4 @@
-"""Three schedules, with the minutes that lessons and questions state themselves.
+"""Three schedules, with the minutes and points that lessons and questions state themselves.
 
 `python -m teaching.schedule` prints them, `--write` puts them into guide.md, between its markers.
 """
@@ -83,6 +83,23 @@ def slots(plan):
     return [(when, found) for when, found in rows if found]
 
 
+def points_of(item):
+    """The points of "exercises 04" or of one question; 0 of a lesson."""
+    lesson = item.removeprefix("exercises ")
+    asked = (q for q in QUESTIONS.values() if q.id == item or item != lesson == q.lesson)
+    return sum(question.points for question in asked)
+
+
+def points_table():
+    """Lines of a table: each exercise, its questions in their order, and their points."""
+    yield from ("| exercise | questions and their points | points |", "| --- | --- | --- |")
+    for lesson in dict.fromkeys(question.lesson for question in QUESTIONS.values()):
+        asked = [question for question in QUESTIONS.values() if question.lesson == lesson]
+        what = " · ".join(f"{question.id} ({question.points})" for question in asked)
+        yield f"| {lesson} | {what} | {points_of(f'exercises {lesson}')} |"
+    yield f"| all | | {sum(question.points for question in QUESTIONS.values())} |"
+
+
 def text():
     lines = [
         "Made by `python -m teaching.schedule --write` from the notebooks' own fields. They are "
@@ -93,6 +110,9 @@ def text():
         for when, found in slots(plan):
             what = " · ".join(f"{name} ({minutes})" for name, minutes in found)
             lines.append(f"| {when} | {what} | {sum(minutes for _, minutes in found)} |")
+        points = sum(points_of(item) for _, wanted in plan for item in wanted)
+        lines += ["", f"Graded in it: {points} points."]
+    lines += ["", "### Points", "", *points_table()]
     return "\n".join(lines)
 
 

@@ -2,8 +2,9 @@
 
 Lessons, exercises, the package with its checks, and how its numbers were measured. Only what is
 named here goes in, so that nothing new in the repository gets out by being forgotten: no solution,
-no key, no mutant, no secret. The same content gives the same bytes, so its digest can be published
-beside it.
+no key, no mutant, no secret. (The judges of visible cases are in the package, and compute what is
+right: grading.md says what that means.) The same content gives the same bytes, so its digest can be
+published beside it.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from minivit.storage import atomic_path, file_digest
 from teaching.exercises import BEGIN, END, ROOT, drift
 
 FILES = (
+    ".gitignore",
     "README.md",
     "LICENSE",
     "CITATION.cff",

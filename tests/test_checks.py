@@ -89,6 +89,12 @@ def test_check_names_the_mistake_the_size_and_the_hint(capsys, monkeypatch):
     assert len({trace.coloraxis for trace in drawn[0].data}) == 1
 
 
+def test_an_answer_that_ends_the_program_ends_the_case_alone(capsys):
+    check("other-layout", lambda qkv, out, heads: sys.exit("done"))
+    said = capsys.readouterr().out
+    assert "raised SystemExit: done" in said and "0 of 4 visible checks" in said
+
+
 def test_no_line_of_a_message_is_wider_than_a_notebook(capsys):
     for id, key in KEYS.items():
         for mutant in key.mutants[:4]:

@@ -27,6 +27,17 @@ def test_exercises_are_what_solutions_make_of_them():
     assert exercises.drift() == [], "run make exercises"
 
 
+def test_questions_stand_in_the_order_of_the_exercises():
+    asked = [
+        word.split('"')[1]
+        for path, _ in PAIRS
+        for cell in code(path)
+        for word in cell.split("\n")
+        if word.startswith('check("')
+    ]
+    assert asked == list(QUESTIONS)
+
+
 def test_drift_is_seen(tmp_path, monkeypatch):
     monkeypatch.setattr(exercises, "EXERCISES", tmp_path)
     assert exercises.drift() == [path.name for path, _ in PAIRS]

@@ -130,6 +130,18 @@ def test_grading_stops_unless_the_solution_gets_full_marks(tmp_path):
     assert not (tmp_path / "grades.csv").exists()
 
 
+def test_marks_of_another_exercise_are_not_written_over(tmp_path):
+    run([submission("ann", *ANSWERS)], tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    other = read("solution", SOLUTIONS / "04_building_the_initializer.ipynb")
+    with pytest.raises(NotReady, match="holds marks of another exercise"):
+        keys = questions_of(SOLUTIONS / "04_building_the_initializer.ipynb")
+        class_ = [submission("ann", *other.cells)]
+        grade(class_, keys, SECRET, tmp_path, solution=other, workers=1, say=lambda _: None)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert len(run([submission("ann", *ANSWERS)], tmp_path)) == 1  # the same again is welcome
+
+
 def test_it_goes_on_after_a_kill(tmp_path, monkeypatch):
     class_ = [submission(name, *ANSWERS) for name in ("ann", "bob", "cyd")]
     real, seen = InProcess.open, []

@@ -8,7 +8,6 @@ from minivit.checks import QUESTIONS, examples, run_case, verdicts
 from minivit.checks.calls import Array, Result
 from minivit.checks.chance import inverse, leftover, moved, related
 from minivit.checks.measures import returned
-from minivit.checks.questions.own_stream import FACTORS
 from teaching.keys import KEYS, own_stream
 
 QUESTION, KEY = QUESTIONS["own-stream"], KEYS["own-stream"]
@@ -44,11 +43,23 @@ def test_arrays_may_be_asked_to_be_whole_numbers():
     assert "expected float32" in returned(arrays("int64", "float32"), 2, shapes, names).text
 
 
-@pytest.mark.parametrize("factor", [1, 9, 10, 11, 100, 101, 999, 1000, 1001, *FACTORS])
-def test_factors_that_are_too_small_collide_in_hidden_cases(factor):
+FACTORS = (1, 2, 3, 9, 10, 50, 60, 99, 100, 101, 200, 999, 1000, 1337, 5000, 7919, 9900, 9973, 9999)
+
+
+@pytest.mark.parametrize("factor", FACTORS)
+def test_factors_that_are_too_small_collide(factor):
+    """So does every other: the pairs hold each difference of epochs beside seeds one apart."""
     cases = KEY.hidden(np.random.default_rng(factor))
-    answer = own_stream.pairing(lambda seed, epoch: factor * seed + epoch)
-    assert "collision" in [verdict.name for verdict in verdicts(QUESTION, answer, cases)]
+    for number in (lambda seed, epoch: factor * seed + epoch, lambda s, e: s + factor * e):
+        answer = own_stream.pairing(number)
+        assert "collision" in [verdict.name for verdict in verdicts(QUESTION, answer, cases)]
+
+
+def test_pairs_tell_every_factor_apart():
+    pairs = {(call["seed"], call["epoch"]) for call in QUESTION.visible[2].calls}
+    for factor in range(1, 10_000):
+        for number in (lambda s, e, m=factor: m * s + e, lambda s, e, m=factor: s + m * e):
+            assert len({number(*pair) for pair in pairs}) < len(pairs), factor
 
 
 @pytest.mark.parametrize("bits", range(19, 33))

@@ -39,7 +39,7 @@ def copy(tmp_path):
             'print("REPOSITORY = set")',
         ),
     ]
-    for folder in ("lessons", "exercises"):
+    for folder in ("lessons", "exercises", "solutions"):
         (tmp_path / folder).mkdir()
         path = tmp_path / folder / Path(LESSON).name
         path.write_text(json.dumps({"cells": cells}, indent=1, ensure_ascii=False) + "\n", "utf-8")
@@ -53,7 +53,7 @@ def contents(folder):
 def test_address_reaches_every_file(retarget, copy):
     before = json.loads((copy / LESSON).read_text("utf-8"))["cells"]
     changed = retarget(copy, f"{ADDRESS}.git/")
-    assert len(changed) == 5
+    assert len(changed) == 6
     project = tomllib.loads((copy / "pyproject.toml").read_text("utf-8"))
     assert project["project"]["urls"] == {"Repository": ADDRESS, "Issues": f"{ADDRESS}/issues"}
     assert project["project"]["scripts"] and project["tool"]["ruff"], "the rest stays"
@@ -64,6 +64,14 @@ def test_address_reaches_every_file(retarget, copy):
     assert badge in first["source"][1] and first["source"][0] == before[0]["source"][0]
     assert second["source"][1] == f'REPOSITORY = "{ADDRESS}"  # set by make\n'
     assert [second["source"][i] for i in (0, 2)] == [before[1]["source"][i] for i in (0, 2)]
+
+
+def test_a_solution_and_its_exercise_open_the_same(retarget, copy):
+    """What learners get is made from solutions/, and is checked against it before a release."""
+    retarget(copy, ADDRESS, "2026-autumn")
+    solution, learners = (copy / name / Path(LESSON).name for name in ("solutions", "exercises"))
+    assert solution.read_bytes() == learners.read_bytes()
+    assert f"/blob/2026-autumn/exercises/{Path(LESSON).name})" in learners.read_text("utf-8")
 
 
 def test_a_tag_is_what_badges_open_and_setup_cells_install(retarget, copy):
@@ -89,7 +97,7 @@ def test_every_notebook_gets_its_own_badge_and_the_address(retarget, tmp_path):
     notebooks = sorted(tmp_path.glob("*/*.ipynb"))
     assert len(notebooks) >= 24
     for path in notebooks:
-        name = path.relative_to(tmp_path).as_posix()
+        name = path.relative_to(tmp_path).as_posix().replace("solutions/", "exercises/")
         sources = ["".join(c["source"]) for c in json.loads(path.read_text("utf-8"))["cells"]]
         assert sources[0].count(f"/blob/v1/{name})") == 1, name
         assert sum(f'REPOSITORY = "{ADDRESS}@v1"' in source for source in sources) == 1, name

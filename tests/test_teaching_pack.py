@@ -18,7 +18,8 @@ def test_minutes_are_the_notebooks_own(tmp_path):
     today = {title: str(minutes) for title, minutes in schedule.items().values()}
     guide = schedule.GUIDE.read_text(encoding="utf-8")
     part = guide.split(schedule.MARKS[0])[1].split(schedule.MARKS[1])[0]
-    stated = re.findall(r"(?:\| |· )([^|·]+) \((\d+)\)", part)
+    schedules, _ = part.split("### Points")
+    stated = re.findall(r"(?:\| |· )([^|·]+) \((\d+)\)", schedules)
     assert len(stated) > 10
     for title, minutes in stated:
         assert today[title] == minutes, f"{title}: run python -m teaching.schedule --write"
@@ -30,6 +31,16 @@ def test_minutes_are_the_notebooks_own(tmp_path):
     notebook.write_text(text % "# none")
     with pytest.raises(ValueError, match="no line"):
         schedule.minutes_of(notebook)
+
+
+def test_points_are_the_questions_own_and_add_up_to_100():
+    guide = schedule.GUIDE.read_text(encoding="utf-8")
+    points = guide.split("### Points")[1].split(schedule.MARKS[1])[0]
+    stated = dict(re.findall(r"(?:\| |· )([\w-]+) \((\d+)\)", points))
+    assert stated == {id: str(key.question.points) for id, key in KEYS.items()}
+    sums = [int(sum_) for sum_ in re.findall(r"^\| 0\d .* \| (\d+) \|$", points, re.MULTILINE)]
+    assert len(sums) == 7 and sum(sums) == 100 and "| all | | 100 |" in points
+    assert "Graded in it: 8 points" in guide, "one lab: qk-head and cut-diagonal"
 
 
 def test_classes_fit_into_their_minutes_and_no_lesson_is_forgotten():

@@ -69,7 +69,9 @@ def _rewritten(root, address, tag):
         for name in ("lessons", "solutions", "exercises")
         for path in (root / name).glob("*.ipynb")
     ):
-        text = _with_badge(_read(path), address, version, path.relative_to(root).as_posix())
+        # Of a solution the learners' copy is opened: theirs is made from it, badge and all.
+        opened = path.relative_to(root).as_posix().replace("solutions/", "exercises/", 1)
+        text = _with_badge(_read(path), address, version, opened)
         yield path, SETUP.sub(lambda found: f'{found[1]}\\"{source}\\"', text)
 
 

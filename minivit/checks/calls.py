@@ -77,7 +77,7 @@ def call(function, arguments) -> Result:
     before = torch.get_rng_state()
     try:
         answer = function(**given)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if _is_stub(error):
             return Result(problem=Problem("unwritten", ""))
         return Result(problem=_problem(error, given))

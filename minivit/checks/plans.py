@@ -14,6 +14,8 @@ from minivit.checks.chance import FAR, inverse, leftover, moved, related
 from minivit.checks.measures import returned
 from minivit.checks.question import Finding
 
+MANY = 100  # calls; of so many no two are held against each other number by number
+
 
 class Plan(NamedTuple):
     """One call, and what came of it."""
@@ -45,18 +47,9 @@ def judge(case, results):
     if any(result.global_drawn for result in results):
         return Finding("global", "a call leaves torch's global generator in another state")
     found = plans(case, results)
-    tests = (
-        _each,
-        _repeatable,
-        _switch,
-        _pairs,
-        _shuffled,
-        _coupled,
-        _beside,
-        _again,
-        _coin,
-        _half,
-    )
+    tests = [_each, _repeatable, _switch, _shuffled, _pairs]
+    between = _moved, _coupled, _beside, _again, _coin, _half
+    tests += between if len(found) < MANY else (_evenly, _coin, _again_to_the_last)
     return next((finding for test in tests if (finding := test(found))), None)
 
 
@@ -73,18 +66,21 @@ def _each(found):
 
 
 def _repeatable(found):
-    for one, two in combinations(found, 2):
-        for part in ("order", "flipped") if one[:2] == two[:2] else ():
-            if not np.array_equal(getattr(one, part), getattr(two, part)):
+    first = {}
+    for plan in found:
+        one = first.setdefault((plan.pair, plan.flip), plan)
+        for part in ("order", "flipped"):
+            if not np.array_equal(getattr(one, part), getattr(plan, part)):
                 text = f"{one.name}, flip={one.flip}: asked for twice, {part} is another"
                 return Finding("repeatable", text)
     return None
 
 
 def _switch(found):
-    for one, two in combinations(found, 2):
-        if one.pair == two.pair and not np.array_equal(one.order, two.order):
-            return Finding("switch", f"{one.name}: with flips and without, the orders differ")
+    first = {}
+    for plan in found:
+        if not np.array_equal(first.setdefault(plan.pair, plan).order, plan.order):
+            return Finding("switch", f"{plan.name}: with flips and without, the orders differ")
     return None
 
 
@@ -99,16 +95,55 @@ def _tossed(found):
 
 
 def _pairs(found):
-    for one, two in combinations(_once(found), 2):
-        if np.array_equal(one.order, two.order):
-            return Finding("pairs", f"{one.name} and {two.name} have the same order")
+    if two := _alike(_once(found), "order"):
+        return Finding("pairs", "{} and {} have the same order".format(*two))
     return None
+
+
+def _again_to_the_last(found):
+    if two := _alike(_tossed(found), "flipped"):
+        return Finding("again", "{} and {} have the same coins".format(*two))
+    return None
+
+
+def _alike(found, part):
+    """Names of two plans that share it, or nothing."""
+    first = {}
+    for plan in found:
+        one = first.setdefault(getattr(plan, part).tobytes(), plan)
+        if one is not plan:
+            return one.name, plan.name
+    return ()
 
 
 def _shuffled(found):
     for plan in _once(found):
         if left := leftover(plan.order):
             return Finding("shuffled", f"{plan.name}, beside 0, 1, 2, …: {left}")
+    return None
+
+
+def _evenly(found):
+    """Over many orders: which image stands where, and how many stand where they stood.
+
+    Of n fair orders of 64 images about n / 64 have a certain one at a certain place, and n images
+    in all stand at their own, give or take √n.
+    """
+    orders = np.stack([plan.order for plan in _once(found)])
+    places = np.arange(orders.shape[1])
+    there = np.stack([(orders == image).sum(0) for image in places])  # (image, place)
+    most, (image, place) = there.max(), np.unravel_index(there.argmax(), there.shape)
+    if most > len(orders) / 4:
+        text = f"image {image} is number {place} in {most} of {len(orders)} orders"
+        return Finding("shuffled", text)
+    stay = int(there.trace())
+    if abs(stay - len(orders)) > FAR * np.sqrt(len(orders)):
+        text = f"over {len(orders)} orders {stay} images stand where they stood"
+        return Finding("shuffled", f"{text}; chance leaves about {len(orders)}")
+    return None
+
+
+def _moved(found):
     for one, two in combinations(_once(found), 2):
         if left := moved(one.order, two.order):
             return Finding("moved", f"{two.name}, beside {one.name}: {left}")

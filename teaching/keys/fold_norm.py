@@ -38,6 +38,13 @@ def by_probes(W_Q, W_K, b_Q, gain, shift):
     return logits[:, :-1, :-1] - logits[:, -1:, :-1], logits[:, -1, :-1]
 
 
+def centred(W_Q, W_K, b_Q, gain, shift):
+    """With what tokens of mean 0 do not see taken out."""
+    C = torch.eye(len(gain)) - 1 / len(gain)
+    form, preference = fold_norm(W_Q, W_K, b_Q, gain, shift)
+    return C @ form @ C, preference @ C
+
+
 # Wrong.
 
 
@@ -124,6 +131,7 @@ KEY = Key(
         "diagonal matrices, float64": by_matrices,
         "einsum": by_einsum,
         "probes": by_probes,
+        "centred": centred,
     },
     mutants=(
         Mutant("the gain ignored", no_gain, "no-gain"),

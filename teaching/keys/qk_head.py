@@ -247,6 +247,8 @@ KEY = Key(
         "init._rewrite_",
         "init._write_",
     ),
+    misses="noise of another distribution with the same variance (±1, an orthogonal matrix), alpha "
+    "or beta off by some percent, the largest singular value left out where the head is cut",
     alternatives={
         "other signs": _step(other_signs),
         "a rotation shared by W_Q and W_K": _step(shared_rotation),

@@ -163,6 +163,7 @@ KEY = Key(
     reference=rotated_control,
     hidden=hidden,
     withheld=("init.rotated_", "init.norm_matched_"),
+    misses="rows of `second` moved round by a drawn number, so one of dim − 1 controls",
     alternatives={
         "turned before first, float64": turned_before,
         "turned on both sides by two turns, and between": turned_everywhere,

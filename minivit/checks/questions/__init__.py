@@ -1,4 +1,4 @@
-"""All graded questions, by id, in the order of the lessons."""
+"""All graded questions, by id, in the order of the exercises."""
 
 from minivit.checks.questions import (
     coarse_overlap,
@@ -35,15 +35,15 @@ _MODULES = (
     other_layout,
     logit_form,
     diagonal_z,
-    fold_norm,
-    turned_basis,
     cosine_ceiling,
-    window_mass,
+    turned_basis,
+    fold_norm,
     table_gram,
+    window_mass,
     wave_gain,
     sick_layer,
-    qk_head,
     cut_diagonal,
+    qk_head,
     even_heads,
     paired_gain,
     fair_choice,

@@ -183,7 +183,8 @@ DIAGNOSES = (
     ),
     Diagnosis(
         "loose-stop",
-        "All heads are nearly alike, and not to within 0.0001: it stops too early.",
+        "All heads are nearly alike, and not to within 0.0001: it stops too early, or turns by "
+        "an angle that is not quite right.",
         3,
         answer.loose_stop,
         ("shares",),

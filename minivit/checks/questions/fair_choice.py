@@ -17,7 +17,7 @@ comparison.
 
 For each arm choose the rate with the highest validation accuracy after the **last** epoch, the mean
 over the tuning seeds. Then read the test accuracy after the last epoch at that rate, of the final
-seeds. Return three numbers `(rate of plain, rate of new, gain)`: the two rates as indices, counted
+seeds. Return a tuple `(rate of plain, rate of new, gain)`: the two rates as indices, counted
 from 0, and the mean over the final seeds of (new − plain).
 
 **Usual trap.** Whoever takes the best of many numbers takes the luckiest one: over epochs, over

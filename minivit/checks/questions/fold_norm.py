@@ -76,7 +76,13 @@ def measured(arguments, **slips):
     return found[:, :-1, :-1] - preference[:, None], preference
 
 
-ANSWER = Fixed(measured, ("form", "preference"), axis="head", floor=0.1)
+def seen(arguments, form, preference):
+    """What tokens of mean 0 see of both: nothing that all their numbers have in common."""
+    centred = np.eye(form.shape[-1]) - 1 / form.shape[-1]
+    return centred @ form @ centred, preference @ centred
+
+
+ANSWER = Fixed(measured, ("form", "preference"), axis="head", floor=0.1, seen=seen)
 
 
 def _gains(left, right, borders):

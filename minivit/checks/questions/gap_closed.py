@@ -19,7 +19,7 @@ the 95 % interval of these differences holds 0, that is, |mean| ≤ t · std / �
 that leaves 2.5 % on either side with n − 1 degrees of freedom, and std that of the n differences
 for this f, with n − 1 in it.
 
-Return three numbers `(f, low, high)`: the f for which the mean is 0, and the smallest and the
+Return a tuple `(f, low, high)`: the f for which the mean is 0, and the smallest and the
 largest f that are believable, all to three digits behind the point or better. (You may count on a
 gap whose own interval does not hold 0. Without that there are no two ends.)
 

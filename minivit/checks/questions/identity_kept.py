@@ -48,6 +48,7 @@ def case(title, layers, dim, seed, *, beta=-0.4, alpha=0.4, identity=(0.3, 1.2),
 VISIBLE = (
     case("one layer", 1, 8, 171),
     case("four layers, the identity kept best", 4, 16, 172, identity=(0.9, 1.3), noise=(0.2, 0.5)),
+    case("two layers, the noise turned over", 2, 14, 175, noise=(-0.9, -0.3)),
     case("three layers, the noise kept best", 3, 12, 173, identity=(0.1, 0.4), noise=(0.8, 1.3)),
     case("an identity that turned over", 2, 20, 174, beta=0.7, alpha=0.7, identity=(-0.6, -0.2)),
 )

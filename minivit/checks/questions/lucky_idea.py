@@ -19,7 +19,7 @@ r[i, j] = accuracy[i, j] − mean of idea i − mean of seed j + mean of all,
 
 σ² = Σ r² / ((m − 1)(n − 1)).
 
-Return three numbers `(best, lead, luck)`:
+Return a tuple `(best, lead, luck)`:
 
 - `best`: which idea has the highest mean over its seeds, counted from 0;
 - `lead`: this mean minus the mean of all accuracies;
@@ -32,8 +32,8 @@ best of m *ideas* is chosen: the two numbers m and n have different jobs.
 """
 
 HINTS = (
-    "The mean over seeds is accuracy.mean(1), and over ideas accuracy.mean(0). Its own index and "
-    "value give best and lead.",
+    "The mean of each idea over its seeds is accuracy.mean(1). The index of the largest of them is "
+    "best; lead is by how much it lies above the mean of all.",
     "What is left of a mean of n runs has the standard deviation σ / √n. What is common to all "
     "ideas of a seed moves all means alike, so it must not be in σ.",
     "from scipy.integrate import quad and from scipy.stats import norm, then the integral from −9 "

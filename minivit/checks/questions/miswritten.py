@@ -25,7 +25,7 @@ rank head_dim to 0.7 Z + 0.7 I, and W_V W_proj, all heads together, is 0.4 Z −
 | 4 | it wrote head by head: query, key, value of head 0, then those of head 1, and so on |
 
 Return `(fault, qkv, out)`: the number of the fault, and both weights as they should have been
-written. There are two heads or more.
+written. There are two to four heads.
 
 **Usual trap.** No fault changes the size of anything: norms, spreads and histograms are those of a
 right layer. Only products tell.

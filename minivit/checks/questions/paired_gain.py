@@ -11,7 +11,7 @@ By how much is arm A above arm B, and how sure is that?
 
 `seeds_a` and `accuracy_a` have shape (runs of A,): the seed of each run and its accuracy; `seeds_b`
 and `accuracy_b` are the same for B. No seed comes twice in one arm. Use the seeds that both arms
-have, and no others. Return three numbers `(mean, low, high)`: the mean of the differences A − B
+have, and no others. Return a tuple `(mean, low, high)`: the mean of the differences A − B
 within each seed, and the ends of their 95 % interval, mean ± t · std / √n, where n counts the pairs
 and t is the quantile that leaves 2.5 % on either side with n − 1 degrees of freedom (computed: the
 three decimals of a printed table are too few).
@@ -162,7 +162,7 @@ MISTAKES = ANSWER.diagnoses(
     ),
     Mistake(
         "degrees-of-freedom",
-        "t is taken with n degrees of freedom. One went into the mean.",
+        "t has a degree of freedom too many. It has n − 1, and n counts the pairs.",
         3,
         _with(factor=lambda n: quantile(0.975, n)),
     ),

@@ -17,7 +17,7 @@ are 0. Return the distances
 
 √(Σᵢ (σᵢ − τᵢ)²), shape (heads of A, heads of B).
 
-**(Algebra:** it is the smallest ‖U M V − N‖ over all rotations U and V, where dim is the same.**)**
+(**Algebra:** it is the smallest ‖U M V − N‖ over all rotations U and V, where dim is the same.)
 
 **Usual trap.** The rank of a head is k, not dim, and the two differ in it. Cutting the longer list
 to the length of the shorter one hides the directions that only one of them uses.

@@ -12,7 +12,8 @@ The lesson turned a product: a network whose tokens are x R in place of x, with 
 `qkv` (3 · dim, dim), `qkv_bias` (3 · dim,), `out` (dim, dim) and `out_bias` (dim,) are what the
 two nn.Linear of a layer hold: it computes `x @ qkv.T + qkv_bias`, then attention with `heads` heads
 (all queries first), then `mixed @ out.T + out_bias`. Write f for all of it. Return the four tensors
-`(qkv, qkv_bias, out, out_bias)` of a layer f′ that does in the turned basis what f did before:
+`(qkv, qkv_bias, out, out_bias)` of a layer f′ that does in the turned basis what f did before, with
+its heads in the same order:
 
 f′(x R) = f(x) R for all tokens x.
 

@@ -16,7 +16,8 @@ sides alike: weights[−r, −c] = weights[r, c]. All tokens have the same stand
 and are centred; the layer reads them behind a LayerNorm without gain or bias, and adds to them.
 
 Return the gain of every wave, shape (rows, columns): entry (u, v) says by what number the layer
-multiplies the wave cos(2π (u r / rows + v c / columns)) over the places (r, c).
+multiplies the wave cos(2π (u r / rows + v c / columns)) over the places (r, c). (Whole waves, as
+there are no edges. The lesson's pictures had edges, and half-waves.)
 
 **Usual trap.** The layer reads normalised tokens and adds to tokens that are not. And the residual
 is there, too.
