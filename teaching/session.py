@@ -27,15 +27,15 @@ class Session:
             self.problem, self.names = str(error), functions
             box.restart()
 
-    def call(self, function, arguments):
+    def call_all(self, function, given):
         if not self.alive:
-            return NOT_RUN
+            return len(given) * (NOT_RUN,)
         try:
-            return self.box.call(function, arguments)
+            return self.box.call_all(function, given)
         except SandboxEnded as error:
             self.problem, self.alive = str(error), False
             self.box.restart()
-            return Result(problem=Problem("stopped", str(error)))
+            return len(given) * (Result(problem=Problem("stopped", str(error))),)
 
     def close(self):
         if self.alive:
@@ -81,16 +81,21 @@ class _Asked:
         self.last = None  # after a call that did not come back no more are made; nor to a stub
 
     def answer(self, cases):
-        self.answers += [(case, tuple(map(self._call, case.calls))) for case in cases]
+        for case in cases:
+            groups = [case.calls] if case.together else [(each,) for each in case.calls]
+            results = (result for group in groups for result in self._call_all(group))
+            self.answers.append((case, tuple(results)))
 
-    def _call(self, arguments):
+    def _call_all(self, given):
         function = self.key.question.function
         if function not in self.session.names:
-            return Result(problem=Problem("missing", ""))
-        result = self.last or self.session.call(function, arguments)
-        kind = result.problem and result.problem.kind
-        self.last = {"stopped": NOT_RUN, "unwritten": result}.get(kind)
-        return result
+            return len(given) * (Result(problem=Problem("missing", "")),)
+        if self.last:
+            return len(given) * (self.last,)
+        results = self.session.call_all(function, given)
+        kind = results[-1].problem and results[-1].problem.kind
+        self.last = {"stopped": NOT_RUN, "unwritten": results[-1]}.get(kind)
+        return results
 
 
 def _judged(key, answers):

@@ -45,7 +45,7 @@ def instead_of_reading(code):
 
 # Each of the frames is an answer that may be one, so the grader goes on asking.
 STOPS_READING = instead_of_reading(
-    "frame = calls.pack({'result': calls.Result(problem=calls.Problem('raised', 'x'))})\n"
+    "frame = calls.pack({'results': [calls.Result(problem=calls.Problem('raised', 'x'))]})\n"
     "for _ in range(50): pipe.send(b'r', frame)\n"
     "time.sleep(10_000)"
 )
@@ -236,8 +236,8 @@ ATTACKS = {
     "forged answer": (
         [
             HONEST,
-            "import calls\npack, forged = calls.pack, {'result': calls.Result()}\n"
-            "calls.pack = lambda value: pack(forged if 'result' in value else value)",
+            "import calls\npack, forged = calls.pack, {'results': [calls.Result()]}\n"
+            "calls.pack = lambda value: pack(forged if 'results' in value else value)",
         ],
         NOTHING,
     ),

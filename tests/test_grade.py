@@ -62,8 +62,8 @@ class InProcess:
                 problems.append((number, "raised", repr(error)))
         return problems, [name for name in functions if name in self.space]
 
-    def call(self, function, arguments):
-        return call(self.space[function], arguments)
+    def call_all(self, function, given):
+        return tuple(call(self.space[function], arguments) for arguments in given)
 
     def close(self):
         pass
@@ -202,11 +202,12 @@ def test_what_was_stopped_runs_again_alone_with_more_time(tmp_path):
 def test_hidden_cases_are_the_learners_own(tmp_path, monkeypatch):
     sent = {}
 
-    def kept(self, function, arguments):
+    def kept(self, function, given):
+        (arguments,) = given  # each call in a process of its own
         sent.setdefault(InProcess.learner, []).append(float(arguments["kernel"].flat[0]))
-        return call(self.space[function], arguments)
+        return (call(self.space[function], arguments),)
 
-    monkeypatch.setattr(InProcess, "call", kept)
+    monkeypatch.setattr(InProcess, "call_all", kept)
     for learner in ("ann", "bob"):
         InProcess.learner = learner
         given = (InProcess(()), submission(learner, ANSWERS[2]), KEYS[:1], SECRET, LIMITS)
@@ -214,6 +215,23 @@ def test_hidden_cases_are_the_learners_own(tmp_path, monkeypatch):
     visible = len(KEYS[0].question.visible)
     assert sent["ann"][:visible] == sent["bob"][:visible]
     assert not set(sent["ann"][visible:]) & set(sent["bob"][visible:])
+
+
+def test_a_case_that_says_so_is_one_process_and_the_others_are_not(monkeypatch):
+    notebook = SOLUTIONS / "05_training_on_cifar10.ipynb"
+    keys = [key for key in questions_of(notebook) if key.question.id == "own-stream"]
+    sizes, whole = [], InProcess.call_all
+
+    def counted(self, function, given):
+        sizes.append(len(given))
+        return whole(self, function, given)
+
+    monkeypatch.setattr(InProcess, "call_all", counted)
+    solved = submission("ann", *read("solution", notebook).cells)
+    record = grading.grade_one(InProcess(()), solved, keys, SECRET, LIMITS)
+    assert record["points"] == record["of"]
+    together = [size for size in sizes if size > 1]
+    assert len(together) == 2 and min(together) > 300 and sizes.count(1) > 20
 
 
 # Reading a folder.

@@ -49,10 +49,18 @@ def test_an_answer_with_other_names_than_it_was_asked_for_is_none(id):
     for each in forged:
         assert told_back(each, arguments).kind == "stopped"
     assert told_back(Result(problem=Problem("raised", "x")), arguments).kind == "raised"
+    box = Sandbox(())
+    for told in ([result], [result, result, result], [result, forged[0]], [], result):
+        box._send, box._receive = (
+            lambda *_: None,
+            lambda *_, told=told: (b"r", pack({"results": told})),
+        )
+        found = box.call_all("f", (arguments, arguments))
+        assert [each.problem.kind for each in found] == ["stopped", "stopped"], "one for each call"
 
 
 def told_back(result, arguments):
     """The problem that the grader sees where the sandbox sends this result."""
     box = Sandbox(())
-    box._send, box._receive = lambda *_: None, lambda *_: (b"r", pack({"result": result}))
+    box._send, box._receive = lambda *_: None, lambda *_: (b"r", pack({"results": [result]}))
     return box.call("f", arguments).problem

@@ -14,10 +14,15 @@ from minivit.checks.calls import Result
 
 @dataclass(frozen=True)
 class Case:
-    """Arguments of one or several calls, judged together. See `calls` for what arguments may be."""
+    """Arguments of one or several calls, judged together. See `calls` for what arguments may be.
+
+    together: so many calls, and so short, that while grading all are made in one process, not each
+    in its own. What an answer remembers from call to call must not help it then.
+    """
 
     title: str
     calls: tuple[dict, ...]
+    together: bool = False
 
 
 @dataclass(frozen=True)

@@ -60,8 +60,9 @@ def in_learner(line, learner, skip):
             os.close(read)
             limit(limits, limits["call"])
             asked = calls.unpack(frame[1])
-            result = calls.call(space.get(asked["function"]), asked["arguments"])
-            Pipe(-1, write, calls.MOST_BYTES).send(b"r", calls.pack({"result": result}))
+            function = space.get(asked["function"])
+            results = [calls.call(function, each) for each in asked["arguments"]]
+            Pipe(-1, write, calls.MOST_BYTES).send(b"r", calls.pack({"results": results}))
             exit_now(0)
         os.close(write)
         try:

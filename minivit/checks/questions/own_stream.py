@@ -75,7 +75,8 @@ def mixed_up(title, seed, digits):
     pairs += [(seed, large) for large in (*range(0, 10_000, 100), 2**13, 9_999)]
     pairs += [(seed + 1, small) for small in range(100)]
     pairs = list(dict.fromkeys([*pairs, *((epoch, seed) for seed, epoch in pairs)]))
-    return Case(title, _calls(64, *((*pair, True) for pair in pairs), (*pairs[0], True)))
+    given = _calls(64, *((*pair, True) for pair in pairs), (*pairs[0], True))
+    return Case(title, given, together=True)
 
 
 VISIBLE = (
