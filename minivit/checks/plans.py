@@ -2,7 +2,8 @@
 
 It knows no right numbers, only what two calls must and must not have in common. While grading each
 call runs in a fork of its own, but for the case with many: what an answer keeps from call to call
-shows in a notebook's check, and there as epochs that are alike. Of global generators it watches torch's only.
+shows in a notebook's check, and there as epochs that are alike. Of global generators it watches
+torch's only.
 """
 
 from itertools import combinations

@@ -185,6 +185,7 @@ KEY = Key(
         "loops": by_loops,
     },
     mutants=(
+        Mutant("exchanged", lambda **given: overlap_and_chance(**given)[::-1], "exchanged"),
         Mutant("parts in a row", partial(variant, view=in_a_row), "blocks-in-a-row"),
         Mutant(
             "not divided again",

@@ -166,6 +166,12 @@ def _class_last(fine):
 
 MISTAKES = ANSWER.diagnoses(
     Mistake(
+        "exchanged",
+        "Both are right, in each other's place: first the overlap, then what chance would give.",
+        3,
+        lambda arguments: common(arguments)[::-1],
+    ),
+    Mistake(
         "blocks-in-a-row",
         "It takes tokens that stand one after the other for the parts of one patch.",
         1,

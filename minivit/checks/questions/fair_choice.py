@@ -155,7 +155,7 @@ MISTAKES = ANSWER.diagnoses(
     ),
     _mistake(
         "mean-of-epochs",
-        "The rates are chosen by the mean over all epochs. The rules take the last one.",
+        "Other epochs have a say in the choice of the rates. The rules take the last one.",
         1,
     ),
     _mistake(
