@@ -1,5 +1,7 @@
 """Orders and coins from seed and epoch: what chance allows, and what the judge must tell apart."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -60,6 +62,24 @@ def test_pairs_tell_every_factor_apart():
     for factor in range(1, 10_000):
         for number in (lambda s, e, m=factor: m * s + e, lambda s, e, m=factor: s + m * e):
             assert len({number(*pair) for pair in pairs}) < len(pairs), factor
+
+
+@pytest.mark.parametrize(
+    "answer, name",
+    [
+        (own_stream.pairing(lambda seed, epoch: seed * epoch), "collision"),
+        (own_stream.pairing(lambda seed, epoch: 1000 * seed + epoch), "collision"),
+        (
+            partial(own_stream.variant, coins=lambda n, g: torch.rand(n, generator=g) < 0.4),
+            "unfair",
+        ),
+        (lambda **given: tuple(each.float() for each in own_stream.plan(**given)), "dtype"),
+    ],
+    ids=["product", "1000", "two in five", "floats"],
+)
+def test_more_wrong_answers(answer, name):
+    for cases in (QUESTION.visible, KEY.hidden(np.random.default_rng(5))):
+        assert name in [verdict.name for verdict in verdicts(QUESTION, answer, cases)]
 
 
 @pytest.mark.parametrize("bits", range(19, 33))

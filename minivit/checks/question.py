@@ -16,8 +16,8 @@ from minivit.checks.calls import Result
 class Case:
     """Arguments of one or several calls, judged together. See `calls` for what arguments may be.
 
-    together: so many calls, and so short, that while grading all are made in one process, not each
-    in its own. What an answer remembers from call to call must not help it then.
+    together: so many calls, and so short, that while grading a few processes make them, not one
+    for each. What an answer remembers from call to call must not help it then.
     """
 
     title: str

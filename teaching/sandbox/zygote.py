@@ -4,8 +4,8 @@ It is trusted and runs none of the learner's code itself. Three kinds of process
 
     zygote    talks to the grader, watches time, memory and processes, kills, wipes
     learner   one per submission: runs its cells, then waits for calls (`inside`)
-    call      one per call, forked from the learner: gets one input, sends arrays back (the calls of
-              a Case that says `together` share one)
+    call      one per call, forked from the learner: gets one input, sends arrays back (calls of a
+              Case that says `together` share some)
 
 A learner can't signal the zygote (PID 1 of its namespace, or root in a container), nor read its
 memory (not dumpable); and the zygote looks into nothing that it passes on, and wipes it, so that a
