@@ -148,6 +148,13 @@ def dealt_out(W_V, W_proj, heads):
     return W_V[:, order], W_proj[order]
 
 
+def snake(W_V, W_proj, heads):
+    """There and back: 0 1 2 2 1 0 0 1 …"""
+    rounds = torch.arange(len(W_V)).view(-1, heads)
+    rounds[1::2] = rounds[1::2].flip(1)
+    return W_V[:, rounds.T.flatten()], W_proj[rounds.T.flatten()]
+
+
 def inside_heads(W_V, W_proj, heads):
     k = len(W_V) // heads
     turns = torch.linalg.qr(torch.randn(heads, k, k, generator=seeded()))[0]
@@ -252,6 +259,7 @@ KEY = Key(
         Mutant("as it came", lambda W_V, W_proj, heads: (W_V, W_proj), "as-it-was"),
         Mutant("turned inside each head", inside_heads, "as-it-was"),
         Mutant("columns dealt out in turn", dealt_out, "reordered"),
+        Mutant("columns dealt out there and back", snake, "reordered"),
         Mutant("equal norms in W_V", evens(lambda V, P, heads: V.T @ V), "sizes"),
         Mutant("equal norms in W_proj", evens(lambda V, P, heads: P @ P.T), "sizes"),
         Mutant("blocks of W_V W_proj", evens(lambda V, P, heads: V @ P), "other-order"),
