@@ -175,3 +175,29 @@ def test_in_a_browser_figures_are_drawn_and_sliders_move_without_a_network(built
         )
     assert wide == 1000, "nothing sticks out of the page"
     assert {urlparse(url).scheme for url in asked} <= {"file", "data", "blob"}
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium here")
+def test_in_a_browser_each_slider_moves_by_keys_and_leaves_the_others(built, tmp_path):
+    lesson = "03_why_the_identity.html"
+    stand = "document.querySelector('[role=group]').layout.sliders.map(slider => slider.active)"
+    for name in (lesson, tool.SCRIPT):
+        (tmp_path / name).write_text(built[name], encoding="utf-8")
+    with browser_page(1000, 1200) as page:
+        page.goto((tmp_path / lesson).as_uri())
+        page.locator("[data-figure][role=group]").first.scroll_into_view_if_needed()
+        keys = page.locator(".keys").first
+        keys.locator("input").first.wait_for(state="attached")
+        inputs, before = keys.locator("input"), page.evaluate(stand)
+        assert inputs.count() == len(before) > 1
+        for axis in reversed(range(len(before))):
+            inputs.nth(axis).focus()
+            assert inputs.nth(axis).is_visible() and keys.bounding_box()["height"] > 10
+            away = "ArrowLeft" if before[axis] else "ArrowRight"
+            page.keyboard.press(away)
+            before[axis] += 1 if away == "ArrowRight" else -1
+            page.wait_for_function(f"to => `${{{stand}}}` === `${{to}}`", arg=before)
+            told = inputs.nth(axis).get_attribute("aria-valuetext")
+            steps = f"document.querySelector('[role=group]').layout.sliders[{axis}].steps"
+            assert told == page.evaluate(f"{steps}[{before[axis]}].label")
