@@ -5,6 +5,7 @@ configuration, model, seed, data, device, and the weights at the start.
 """
 
 import json
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from minivit.model import ViT, check_positions
 from minivit.runtime import stream
 from minivit.storage import read_tensors, write_tensors
 
+RARELY = 20  # of the time on a GPU, one part in so many at most goes into writing
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what AdamW remembers of each parameter
 # What a file raises whose digest is right and whose contents are not what `_write` writes.
 STRANGE = (AttributeError, KeyError, OverflowError, RuntimeError, TypeError)
@@ -48,6 +50,7 @@ class Checkpoint:
         names = {parameter: name for name, parameter in run.model.named_parameters()}
         self.trained = [names[p] for group in run.optimizer.param_groups for p in group["params"]]
         self.start, self.sizes = _sketch(run.model.state_dict()), _sizes(run.model.state_dict())
+        self.held = 0  # epochs that were written here
         if isinstance(run.model, ViT):
             check_positions(run.model)
 
@@ -66,6 +69,7 @@ class Checkpoint:
                 other = self._differences(tensors, metadata)
                 if not other:
                     self.start = metadata["start"]
+                    self.written, self.cost = time.perf_counter(), 0.0
                     return self._restore(tensors, metadata)
             except STRANGE as error:
                 raise self._not_ours(f" ({error})") from error
@@ -79,9 +83,30 @@ class Checkpoint:
 
     def save(self, epochs):
         """Writes everything: whole, or not at all. Of several ranks the first writes."""
+        started = time.perf_counter()
         if self.run.ranks.is_first:
             self._write(epochs)
         self.run.ranks.wait()
+        self.held, self.written = len(epochs), time.perf_counter()
+        self.cost = self.written - started
+
+    def is_due(self):
+        """Whether to write after this epoch.
+
+        On a GPU an epoch may be as short as the writing. Ranks would not agree on the time.
+        """
+        if self.run.device.type == "cpu" or self.run.ranks.world > 1:
+            return True
+        return time.perf_counter() - self.written >= RARELY * self.cost
+
+    def guarded(self, callback, epochs, epoch):
+        """Calls back; should that end the training, the file gets what it has not got yet."""
+        try:
+            callback(epoch)
+        except BaseException:
+            if self.held < len(epochs):
+                self.save(epochs)
+            raise
 
     def _write(self, epochs):
         tensors = {f"model/{name}": value for name, value in self.run.model.state_dict().items()}

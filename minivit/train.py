@@ -100,10 +100,11 @@ def train(
     """Trains `model` in place, leaves it on the device in eval mode, and returns its History.
 
     seed: with the epoch it decides batches and augmentation; initializing is the caller's part.
-    eval_set: None for no validation. callback: gets each EpochRecord, after the checkpoint.
-    checkpoint: a path, written before the first epoch and after each. Found there, the same run
-    goes on, with the same history but for `seconds`: on a CPU bit for bit, given the same torch and
-    threads. Ctrl-C puts the model back to the checkpoint and says so in a note on the exception.
+    eval_set: None for no validation. callback: gets each EpochRecord; if it raises, that epoch is
+    kept. checkpoint: a path, written before the first epoch and after each (on a GPU after so many
+    that it takes a twentieth of the time). Found there, the same run goes on, with the same history
+    but for `seconds`: on a CPU bit for bit, given the same torch and threads. Ctrl-C puts the model
+    back to the checkpoint and says so in a note on the exception.
     Under `torchrun` the ranks share each batch (`ranks.py`): the same run up to rounding, in which
     the first rank alone writes and calls back; any number of ranks may go on with a checkpoint.
     Raises ValueError for sets that do not fit the model, a batch that the ranks do not divide, and
@@ -124,10 +125,11 @@ def train(
     train_set, eval_set = train_set.to(device), eval_set and eval_set.to(device)
     take_step = partial(_train_step, run)
     take_step = GraphedStep(take_step) if run.graphed else take_step
+    callback = partial(file.guarded, callback, run.epochs) if file and callback else callback
     try:
         while len(run.epochs) < config.epochs:
             run.epochs.append(_train_epoch(run, take_step, train_set, eval_set))
-            if file:
+            if file and (len(run.epochs) == config.epochs or file.is_due()):
                 file.save(run.epochs)
             if callback and ranks.is_first:
                 callback(run.epochs[-1])

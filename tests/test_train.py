@@ -9,16 +9,18 @@ from dataclasses import asdict, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from minivit.augment import Augment
-from minivit.checkpoint import _alike, _sizes, _sketch
+from minivit.checkpoint import Checkpoint, _alike, _sizes, _sketch
 from minivit.data import ImageSet, epoch_batches
 from minivit.init import ATTENTION, initialize_
 from minivit.model import ViT, ViTConfig
+from minivit.ranks import Ranks
 from minivit.recipes import SMOKE
 from minivit.runtime import Precision, stream
 from minivit.storage import read_tensors, write_tensors
@@ -26,6 +28,7 @@ from minivit.train import TrainConfig, decay_groups, evaluate, train, warmup_cos
 
 # The package offers the function `train` under the name of its module.
 train_module = sys.modules["minivit.train"]
+checkpoint_module = sys.modules["minivit.checkpoint"]
 
 MODEL = ViTConfig(image_size=8, patch_size=4, classes=4, dim=16, depth=2, heads=2)
 PLAIN = Augment(flip=False, crop=0)
@@ -711,6 +714,96 @@ def test_an_epoch_is_on_disk_before_its_callback(tmp_path):
         callback=lambda record: stored.append(len(read_tensors(file)[1]["epochs"]) - record.epoch),
     )
     assert stored == [0, 0, 0, 0]
+
+
+# On a GPU an epoch may be as short as the writing of its checkpoint.
+
+
+def on_a_gpu(monkeypatch, due=lambda self: False):
+    """Lets checkpoints be due as on a GPU; returns a list that gets the epochs of each write."""
+    written, write = [], Checkpoint._write
+
+    def counted(self, epochs):
+        written.append(len(epochs))
+        write(self, epochs)
+
+    monkeypatch.setattr(Checkpoint, "_write", counted)
+    monkeypatch.setattr(Checkpoint, "is_due", due)
+    return written
+
+
+def test_where_no_checkpoint_is_due_the_last_epoch_has_one(tmp_path, monkeypatch):
+    file, written = tmp_path / "run.safetensors", on_a_gpu(monkeypatch)
+    history = train(a_model(), a_set(), None, CONFIG, checkpoint=file)
+    assert written == [0, 4]
+    assert train(a_model(), a_set(), None, CONFIG, checkpoint=file) == history
+
+
+@pytest.mark.parametrize("due", [False, True])
+def test_an_epoch_whose_callback_ends_the_training_is_kept_once(tmp_path, monkeypatch, due):
+    sets, file, model = (a_set(), None), tmp_path / "run.safetensors", a_model()
+    expected = timeless(train(a_model(), *sets, CONFIG, seed=5))
+    written = on_a_gpu(monkeypatch, lambda self: due)
+    error = interrupted(2, model=model, sets=sets, seed=5, checkpoint=file)
+    assert f"{file} holds epoch 2:" in error.__notes__[0]
+    assert written == ([0, 1, 2] if due else [0, 2])
+    # Gone on from there, and stopped before another one is due.
+    interrupted(3, model=model, sets=sets, seed=5, checkpoint=file)
+    assert timeless(train(model, *sets, CONFIG, seed=5, checkpoint=file)) == expected
+    assert written == ([0, 1, 2, 3, 4] if due else [0, 2, 3, 4])
+
+
+def test_a_step_that_is_stopped_between_checkpoints_costs_what_came_after_the_last(
+    tmp_path, monkeypatch
+):
+    sets, file, model = (a_set(), None), tmp_path / "run.safetensors", a_model()
+    expected = timeless(train(a_model(), *sets, CONFIG))
+    on_a_gpu(monkeypatch, lambda self: False)
+    steps, original = [], train_module._train_step
+
+    def step(*args):
+        steps.append(1)
+        if len(steps) == 10:  # in epoch 3
+            raise KeyboardInterrupt
+        return original(*args)
+
+    monkeypatch.setattr(train_module, "_train_step", step)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        train(model, *sets, CONFIG, checkpoint=file)
+    assert "holds epoch 0:" in caught.value.__notes__[0]
+    assert same_weights(weights(model), weights(a_model()))
+    monkeypatch.setattr(train_module, "_train_step", original)
+    assert timeless(train(model, *sets, CONFIG, checkpoint=file)) == expected
+
+
+def test_checkpoints_on_a_gpu_take_a_twentieth_of_the_time(tmp_path, monkeypatch):
+    now, times = [0.0], []
+    model, file = a_model(), tmp_path / "run.safetensors"
+    clock = SimpleNamespace(perf_counter=lambda: now[0])
+    monkeypatch.setattr(checkpoint_module, "time", clock)
+    run = train_module._Run(model, CONFIG, 0, torch.device("cpu"), Ranks())
+    Checkpoint(file, run, a_set(), None).open()
+    stored = Checkpoint(file, run, a_set(), None)
+    stored.open()
+    run.device = torch.device("cuda")  # the tensors stay where they are
+    assert stored.is_due(), "what writing costs is not known yet"
+    monkeypatch.setattr(stored, "_write", lambda epochs: now.__setitem__(0, now[0] + 0.5))
+    stored.save([])
+    while now[0] < 100:
+        now[0] += 1.0  # an epoch
+        if stored.is_due():
+            times.append(now[0])
+            stored.save([])
+    assert times[:2] == [10.5, 21.0] and 0.04 < 0.5 * len(times) / now[0] <= 0.05
+    monkeypatch.setattr(stored, "_write", lambda epochs: None)
+    stored.save([])
+    assert stored.is_due(), "writing that takes no time is done after each epoch"
+    now[0] = stored.written
+    stored.cost = 1.0
+    assert not stored.is_due()
+    for change in ({"device": torch.device("cpu")}, {"ranks": Ranks(0, 2)}):
+        stored.run = SimpleNamespace(**{"device": run.device, "ranks": run.ranks, **change})
+        assert stored.is_due()
 
 
 CHILD = """
