@@ -1,26 +1,40 @@
-"""The jobs of the GPU queue: measure a step, an epoch, runs side by side; run an arm."""
+"""The jobs of the GPU queue: measure a step, an epoch, what else was tried; run an arm."""
 
 import time
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from statistics import mean
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from benchmarks.epochs import usual_epoch, usual_loader
 from benchmarks.measure import interleaved
-from benchmarks.peers import MODELS
+from benchmarks.peers import MODELS, written_out
 from benchmarks.steps import noise_batch, training_flops, training_step
 from minivit.augment import Augment
 from minivit.compare import Arm, run_arm
+from minivit.graphs import WARMUP
 from minivit.model import ViT
 from minivit.records import describe_machine
-from minivit.runtime import Stopwatch, pick_device, pick_precision
+from minivit.runtime import Stopwatch, can_compile, pick_device, pick_precision
 from minivit.train import train
 
 REPEATS, STEPS = 7, 10  # rounds that count, and training steps in each; without a GPU 1 and 1
 EPOCHS = 3  # of each measurement in epochs
 WORKERS = (2, 8)  # of the usual script's DataLoader
+# What may make minivit's step faster: name → (model, attention kernel, mode of torch.compile).
+ATTEMPTS = {
+    "as it is": (ViT, None, None),
+    "cuDNN's attention": (ViT, SDPBackend.CUDNN_ATTENTION, None),
+    "flash attention": (ViT, SDPBackend.FLASH_ATTENTION, None),
+    "memory-efficient attention": (ViT, SDPBackend.EFFICIENT_ATTENTION, None),
+    "softmax written out": (written_out, None, None),
+    "max-autotune": (ViT, None, "max-autotune-no-cudagraphs"),
+    "softmax written out, max-autotune": (written_out, None, "max-autotune-no-cudagraphs"),
+    "as it is, again": (ViT, None, None),
+}
 MARGIN = 1.2  # an epoch may take this much longer than the longest of the last RECENT
 RECENT = 3
 
@@ -29,16 +43,15 @@ RECENT = 3
 class Job:
     """One entry of the queue.
 
-    kind: "steps" (a training step against timm), "epochs" (an epoch against the usual script),
-    "together" (1 to `processes` runs side by side) or "run". arm: what is run; for a measurement
-    only its variant matters. seconds: at most, for a measurement. alone: nothing runs beside it, as
-    for a time that is to be quoted.
+    kind: "steps" (a training step against timm), "attempts" (that step in other ways), "epochs" (an
+    epoch against the usual script) or "run". arm: what is run; for a measurement only its variant
+    matters. seconds: at most, for a measurement on an H200. alone: nothing runs beside it, as for a
+    time that is to be quoted.
     """
 
     kind: str
     arm: Arm
     role: str = "live"
-    processes: int = 1
     seconds: float | None = None
     alone: bool = False
 
@@ -55,10 +68,10 @@ class Budget:
 
     def __init__(self, deadline, epochs, expected=None, clock=time.monotonic):
         self.deadline, self.epochs, self.expected, self.clock = deadline, epochs, expected, clock
-        self.done, self.marks, self.seconds = 0, [clock()], []
+        self.done, self.marks, self.seconds, self.last = 0, [clock()], [], None
 
     def __call__(self, epoch):
-        self.done = epoch.epoch
+        self.done, self.last = epoch.epoch, epoch
         self.seconds.append(epoch.seconds)
         self.marks.append(self.clock())
         if self.done < self.epochs and self.marks[-1] + MARGIN * self._longest() > self.deadline:
@@ -78,23 +91,19 @@ class Budget:
         return {"pace": [max(first - mean(others), 0.0), mean(others)]} if others else {}
 
 
-def do(job, rank, deadline, expected, task, barriers):
+def do(job, deadline, expected, task):
     """Does one job; returns (kind, content). deadline: on the clock time.monotonic().
 
     expected: as in Budget.
     """
-    if job.kind == "steps":
-        return "done", {"result": measure_steps(job, task)}
-    if job.kind == "epochs":
-        return "done", {"result": measure_epochs(job, task)}
-    if job.kind == "together":
-        return "done", {"result": measure_together(job, rank, task, barriers)}
+    if job.kind != "run":
+        return "done", {"result": MEASURE[job.kind](job, task)}
     budget = Budget(deadline, job.arm.recipe(task.recipe).training.epochs, expected)
     try:
         record = run_arm(job.arm, task, callback=budget)
     except OutOfTime:
-        at = {"epochs": budget.done, "epoch_seconds": budget.seconds}
-        return "unfinished", at | {"device": describe_machine(pick_device())} | budget.pace()
+        at = {"epochs": budget.done, "epoch_seconds": budget.seconds, "last": asdict(budget.last)}
+        return "unfinished", at | budget.pace()
     return "done", {"record": asdict(record)} | budget.pace()
 
 
@@ -129,6 +138,43 @@ def measure_steps(job, task):
     }
 
 
+def measure_attempts(job, task):
+    """Seconds of minivit's step as `train` takes it on this device, and in the ways of ATTEMPTS.
+
+    Not interleaved, since what was traced for one kernel would serve for the next: the first way is
+    measured again at the end. errors: what can't be done there, and why.
+    """
+    recipe, device = job.arm.recipe(task.recipe), pick_device()
+    cuda, batch = device.type == "cuda", recipe.training.batch_size
+    way = _ways("minivit", cuda, pick_precision(device))[-1]
+    batch_of_noise = [values.to(device) for values in noise_batch(recipe.model, batch)]
+    seconds, errors = {}, {}
+    for name, (build, kernel, mode) in ATTEMPTS.items():
+        torch.compiler.reset()
+        model = build(recipe.model).to(device)
+        if way != "eager":
+            model.compile(dynamic=False, mode=mode)
+        step = training_step(model, *batch_of_noise, precision="auto", graphed=way == "graphed")
+        try:
+            with sdpa_kernel(kernel) if kernel else nullcontext():
+                _seconds(step, WARMUP + 1, device)  # compiles and records
+                rounds = range(REPEATS if cuda else 1)
+                seconds[name] = [_seconds(step, STEPS if cuda else 1, device) for _ in rounds]
+        except RuntimeError as error:
+            errors[name] = str(error).strip().partition("\n")[0][:200]
+    torch.compiler.reset()
+    return {
+        "seconds": seconds,
+        "errors": errors,
+        "way": way,
+        "batch": batch,
+        "flops": batch * training_flops(recipe.model),
+        "precision": str(pick_precision(device).dtype),
+        "device": describe_machine(device),
+        "torch": torch.__version__,
+    }
+
+
 def _ways(library, cuda, precision):
     """How a step of this library is run: as it is; on CUDA compiled; replayed as a CUDA graph.
 
@@ -158,18 +204,23 @@ def measure_epochs(job, task):
     """Seconds of an epoch of minivit and of the usual script, in turn, validation left out.
 
     The same model, batch size, images, flip and crop. The script is eager, with autocast in the
-    precision of the device and with pinned memory.
+    precision of the device and with pinned memory; then compiled too, to tell the share of that.
     """
     recipe, device = job.arm.recipe(task.recipe), pick_device()
-    batch, model = recipe.training.batch_size, ViT(recipe.model).to(device)
-    loaders = {
-        f"DataLoader script, {n} workers": usual_loader(task.train, batch, n) for n in WORKERS
+    batch, models = recipe.training.batch_size, [ViT(recipe.model).to(device) for _ in range(2)]
+    scripts = {
+        f"DataLoader script, {n} workers": (models[0], usual_loader(task.train, batch, n))
+        for n in WORKERS
     }
-    seconds = {name: [] for name in ("minivit", *loaders)}
+    if can_compile(device):
+        models[1].compile(dynamic=False)
+        loader = scripts[f"DataLoader script, {WORKERS[-1]} workers"][1]
+        scripts[f"DataLoader script, compiled, {WORKERS[-1]} workers"] = models[1], loader
+    seconds = {name: [] for name in ("minivit", *scripts)}
 
     def between(epoch):
         seconds["minivit"].append(epoch.seconds)
-        for name, loader in loaders.items():
+        for name, (model, loader) in scripts.items():
             watch = Stopwatch(device)
             usual_epoch(model, loader, device)
             seconds[name].append(watch.seconds())
@@ -187,30 +238,4 @@ def measure_epochs(job, task):
     }
 
 
-def measure_together(job, rank, task, barriers):
-    """Images a second of this process beside the others: {processes side by side: rate}.
-
-    All start with job.processes side by side; from phase to phase one falls away, at last the one
-    with rank 0 is alone. An epoch is all that it is in a run: validation and checkpoint as well.
-    """
-    recipe = job.arm.recipe(task.recipe)
-    phases = list(range(job.processes, rank, -1))
-    starts, ends = [], []
-
-    def between(epoch):
-        phase, within = divmod(epoch.epoch - 1, EPOCHS)
-        if not within:  # the first epoch of all, which compiles, belongs to no phase
-            ends.append(time.monotonic())
-            for n in phases[max(phase - 1, 0) : phase + 1]:  # all end one, then all start the next
-                barriers[n].wait()
-            starts.append(time.monotonic())
-
-    epochs = 1 + EPOCHS * len(phases)
-    config = replace(recipe.training, epochs=epochs, warmup_epochs=1.0)
-    file = task.folder / "checkpoints" / f"together-{rank}.safetensors"
-    file.unlink(missing_ok=True)
-    train(ViT(recipe.model), task.train, task.validation, config, checkpoint=file, callback=between)
-    file.unlink()
-    batch = recipe.training.batch_size
-    images = EPOCHS * (len(task.train) // batch * batch)  # the rest is left out of each epoch
-    return {n: images / (b - a) for n, a, b in zip(phases, starts, ends[1:], strict=False)}
+MEASURE = {"steps": measure_steps, "attempts": measure_attempts, "epochs": measure_epochs}

@@ -16,8 +16,6 @@ from benchmarks.gpu_jobs import Job, do
 from minivit.compare import prepare
 from minivit.data import cifar10
 
-MOST = 4  # runs side by side that are tried
-
 
 @dataclass(eq=False)
 class Worker:
@@ -38,15 +36,14 @@ class Pool:
 
     @property
     def running(self):
-        return list(dict.fromkeys(worker.job for worker in self.workers if worker.job))
+        return [worker.job for worker in self.workers if worker.job]
 
     def give(self, job, *when):
         """when: deadline and expected, as `do` takes them."""
-        for rank in range(job.processes):
-            idle = (w for w in self.workers if not w.job and w.process.is_alive())
-            worker = next(idle, None) or self._start()
-            worker.job = job
-            worker.pipe.send((job, rank, *when))
+        idle = (w for w in self.workers if not w.job and w.process.is_alive())
+        worker = next(idle, None) or self._start()
+        worker.job = job
+        worker.pipe.send((job, *when))
 
     def answers(self, timeout):
         """Yields (job, kind, content), as `serve` sends them, of what comes within `timeout`."""
@@ -59,8 +56,8 @@ class Pool:
                 worker.process.join()
                 kind, content = "failed", f"its process died (exit code {worker.process.exitcode})"
             yield worker.job, kind, content
-            if kind == "failed":  # a GPU error leaves a process unusable, and others at a barrier
-                self.stop([worker] if worker.job.processes == 1 else None)
+            if kind == "failed":  # a GPU error leaves a process unusable
+                self.stop([worker])
                 return
             worker.job = None
 
@@ -72,18 +69,15 @@ class Pool:
             self.workers.remove(worker)
 
     def _start(self):
-        if not self.workers:
-            self.barriers = {n: self.context.Barrier(n) for n in range(1, MOST + 1)}
         here, there = self.context.Pipe()
-        arguments = (there, self.barriers, *self.arguments)
-        process = self.context.Process(target=serve, args=arguments)
+        process = self.context.Process(target=serve, args=(there, *self.arguments))
         process.start()
         there.close()
         self.workers.append(Worker(process, here))
         return self.workers[-1]
 
 
-def serve(pipe, barriers, data, recipe, work):
+def serve(pipe, data, recipe, work):
     """The life of one process: gets the first arguments of `do`, sends (kind, content).
 
     kind: "done", "unfinished", or "failed" and then content is the reason in words.
@@ -99,7 +93,7 @@ def serve(pipe, barriers, data, recipe, work):
             recent, shape = shape, _shape(job.arm.recipe(recipe))
             if shape != recent:
                 torch.compiler.reset()  # it keeps code for 8 shapes, and then compiles no more
-            answer = do(job, *order, task(job.role), barriers)
+            answer = do(job, *order, task(job.role))
         except Exception as error:
             answer = "failed", f"{type(error).__name__}: {error}"[:1000]
         gc.collect()

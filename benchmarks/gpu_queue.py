@@ -32,6 +32,7 @@ from minivit.recipes import FULL, SMOKE
 from minivit.runtime import pick_device
 
 START = 60  # seconds before a first epoch, until that was measured
+MEASURING = 20  # epochs that a measurement may take as long as
 CLOSING = 15  # seconds at the end for packing, or a tenth of the time where that is less
 # For --quick; as many images as the largest batch of a candidate.
 QUICK = replace(SMOKE, model=replace(SMOKE.model, dim=16, depth=1), subset=256)
@@ -64,14 +65,14 @@ def _may_join(job, running, results):
     together = [job, *running]
     if any(j.alone or j.kind != "run" for j in together):
         return False
-    return len(running) < min(side_by_side(j, results) for j in together)
+    return len(running) < results.processes
 
 
 def seconds_needed(job, results, epochs=None):
     """Seconds for a job, or for some epochs of it, by what this folder knows, or else infinity."""
-    if job.kind != "run":
-        return job.seconds
     epoch = epoch_seconds(job, results)
+    if job.kind != "run":  # on a slower device by the epochs that fit into it on an H200, and more
+        return max(job.seconds, MEASURING * (epoch or 0))
     if epoch is None:
         return math.inf
     left = results.recipe(job.arm).training.epochs - epochs_done(results.checkpoint(job))
@@ -81,38 +82,16 @@ def seconds_needed(job, results, epochs=None):
 
 def epoch_seconds(job, results):
     """Seconds that an epoch will take, beside as many others as will run; None if not known."""
-    n = 1 if job.alone else side_by_side(job, results)
-    rates = _rates(job, results)
-    if n in rates:
-        return n * len(results.task.train) / rates[n]
+    n = 1 if job.alone or job.kind != "run" else results.processes
     alone, beside = ([epoch for _, epoch in results.paces(job, a)] for a in (True, False))
     if n == 1:
         return median(alone or beside) if alone or beside else None
     return median(beside) if beside else n * median(alone) if alone else None
 
 
-def side_by_side(job, results):
-    """How many runs of this shape share the device: as asked for, or measured.
-
-    Then the fewest within 5 % of the best rate.
-    """
-    if results.processes:
-        return results.processes
-    measured = _rates(job, results) or {1: 1.0}
-    return min(n for n, rate in measured.items() if rate >= 0.95 * max(measured.values()))
-
-
-def _rates(job, results):
-    """{processes: images a second, all together} as measured for a network of this shape."""
-    found = [
-        e["result"] for e in results.same_model(job) if e["kind"] == "together" and "result" in e
-    ]
-    return {int(n): rate for n, rate in found[-1].items()} if found else {}
-
-
 def work_off(jobs, results, pool, deadline, clock=time.monotonic):
     """Runs what jobs(results) lists until nothing is left to start or the deadline has come."""
-    failed, parts, partly = set(), {}, None
+    failed, partly = set(), None
     while clock() < deadline:
         out = {*pool.running, *failed}
         todo = [job for job in jobs(results) if job not in out and not results.settled(job)]
@@ -128,20 +107,10 @@ def work_off(jobs, results, pool, deadline, clock=time.monotonic):
         for answered, kind, content in pool.answers(0 if job else deadline - clock()):
             if kind == "failed":
                 failed.add(answered)
-            elif answered.processes > 1:
-                parts.setdefault(answered, []).append(content["result"])
-                if len(parts[answered]) < answered.processes:
-                    continue
-                content = {"result": _added(parts[answered])}
             note(answered, kind, content, results)
     for job in pool.running:
         if job.kind != "run":  # it was started because it fits: it hangs
             note(job, "failed", "it had not ended when the time was up", results)
-
-
-def _added(rates):
-    """The sum over processes of {processes side by side: rate}, with text for JSON as keys."""
-    return {str(n): sum(rate.get(n, 0) for rate in rates) for n in sorted(max(rates, key=len))}
 
 
 def note(job, kind, content, results):
@@ -151,7 +120,7 @@ def note(job, kind, content, results):
         results.put(job, state="failed", failures=failures, error=content)
         say(f"failed: {results.key(job)}: {content}")
         return
-    alone = job.alone or side_by_side(job, results) == 1
+    alone = job.alone or results.processes == 1
     results.put(job, state=kind, alone=alone, error=None, **content)
     if kind == "done" and job.kind == "run":
         results.checkpoint(job).unlink(missing_ok=True)
@@ -197,13 +166,21 @@ def _check_protocol(jobs, recipe):
 
 
 def go_on(jobs, results, out, work):
-    """Takes the unfinished runs out of the folder; an entry says at which epoch one was rounded."""
+    """Takes the unfinished runs out of the folder; an entry says at which epoch one was rounded.
+
+    A run of which no checkpoint came along starts again, and forgets where it was and what it lost.
+    """
     rounded = unpack(out, work / "checkpoints")
     for job in jobs(results):
-        path = results.checkpoint(job)
-        if job.kind == "run" and rounded.get(path.name):
-            epochs, before = epochs_done(path), results.of(job).get("rounded", [])
+        path, entry = results.checkpoint(job), results.of(job)
+        if job.kind != "run" or entry.get("state") == "done":
+            continue
+        epochs = epochs_done(path)
+        if rounded.get(path.name):
+            before = entry.get("rounded", [])
             results.put(job, state="unfinished", epochs=epochs, rounded=[*before, epochs])
+        elif entry and not epochs:
+            results.put(job, devices=[], rounded=[])
 
 
 def keep(jobs, results, out, work):
@@ -227,7 +204,7 @@ def _parser():
         "--work", default="runs/gpu_queue", help="checkpoints (default %(default)s)"
     )
     parser.add_argument(
-        "--processes", type=int, help="runs side by side (default: as many as were measured to pay)"
+        "--processes", type=int, default=1, help="runs side by side (default %(default)s)"
     )
     parser.add_argument("--quick", action="store_true", help="tiny sizes: does it run? no numbers")
     return parser

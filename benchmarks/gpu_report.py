@@ -27,10 +27,13 @@ def report(results):
         elif entry["state"] == "done":
             lines += _step_lines(key, entry["result"]) if entry["kind"] == "steps" else []
             lines += _epoch_lines(key, entry["result"]) if entry["kind"] == "epochs" else []
+            lines += _attempt_lines(key, entry["result"]) if entry["kind"] == "attempts" else []
             rates = entry["result"].items() if entry["kind"] == "together" else ()
             lines += [f"{key}: {n} side by side, {rate:,.0f} images/s" for n, rate in rates]
         else:
             why = entry.get("error") or f"{entry['epochs']} epochs are there"
+            if "last" in entry:
+                why += f", {100 * entry['last']['validation_accuracy']:.2f} % on validation images"
             lines.append(f"{key}: {entry['state']}, {why}")
     return lines
 
@@ -58,6 +61,15 @@ def _epoch_lines(key, result):
             f"images/s; it / minivit {ratio(seconds, result['seconds']['minivit'])}"
         )
     return lines
+
+
+def _attempt_lines(key, result):
+    """Ratio: the first row's time / its time."""
+    lines = [f"{key}: {result['device']}, {result['way']}, batch {result['batch']}"]
+    for name, seconds in result["seconds"].items():
+        faster = ratio(result["seconds"]["as it is"], seconds)
+        lines.append(f"  {name:<36}{1000 * median(seconds):8.2f} ms; as it is / it {faster}")
+    return lines + [f"  {name:<36}{why}" for name, why in result["errors"].items()]
 
 
 def records(results):

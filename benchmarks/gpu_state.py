@@ -13,6 +13,8 @@ import torch
 
 import minivit
 from minivit.compare import checkpoint_path
+from minivit.records import describe_machine
+from minivit.runtime import pick_device
 from minivit.storage import atomic_path, read_tensors, write_tensors, write_text
 
 FILE_BYTES = 15_000_000  # at most
@@ -24,12 +26,13 @@ TRIES = 2
 class Results:
     """The file results.jsonl of a folder: an entry for each job, whole whenever it is read.
 
-    processes: runs side by side, if not as many as were measured to pay.
+    processes: runs side by side. A measurement has an entry for each device, a run one, which names
+    all devices that it was on.
     """
 
-    def __init__(self, folder, task=None, processes=None):
+    def __init__(self, folder, task=None, processes=1):
         self.file, self.task, self.entries = Path(folder) / "results.jsonl", task, {}
-        self.processes = processes
+        self.processes, self.device = processes, describe_machine(pick_device())
         try:
             text = self.file.read_text(encoding="utf-8") if self.file.exists() else ""
             self.entries = {e["key"]: e for e in map(json.loads, text.splitlines())}
@@ -43,7 +46,11 @@ class Results:
         """Changes a job's entry and writes the file."""
         named = {"key": self.key(job), "kind": job.kind, "arm": vars(job.arm), "role": job.role}
         code = {"model": asdict(self.recipe(job.arm).model), "source": source_digest()}
-        self.entries[named["key"]] = named | self.of(job) | code | changes
+        devices = list(dict.fromkeys([*self.of(job).get("devices", ()), self.device]))
+        if "record" in changes:
+            changes["record"] = changes["record"] | {"device": ", then ".join(devices)}
+        now = code | {"devices": devices} | changes
+        self.entries[named["key"]] = named | self.of(job) | now
         lines = (json.dumps(entry, allow_nan=False) for entry in self.entries.values())
         write_text(self.file, "".join(f"{line}\n" for line in lines))
 
@@ -54,9 +61,9 @@ class Results:
         return entry.get("state") == "done" or failed
 
     def same_model(self, job):
-        """The entries of jobs that train or measure a network of this job's shape."""
-        model = asdict(self.recipe(job.arm).model)
-        return [entry for entry in self.entries.values() if entry["model"] == model]
+        """The entries of jobs that train or measure a network of this job's shape, here alone."""
+        wanted = asdict(self.recipe(job.arm).model), [self.device]
+        return [e for e in self.entries.values() if (e["model"], e["devices"]) == wanted]
 
     def paces(self, job, alone=None):
         """[seconds before the first epoch, seconds of an epoch] of runs of this job's shape.
@@ -73,7 +80,8 @@ class Results:
         return checkpoint_path(job.arm, self.task)
 
     def key(self, job):
-        return f"{job.kind}-{self.checkpoint(job).stem}"
+        where = "" if job.kind == "run" else f" on {self.device}"
+        return f"{job.kind}-{self.checkpoint(job).stem}{where}"
 
 
 @cache

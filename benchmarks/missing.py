@@ -1,6 +1,6 @@
 """What RESULTS.md does not hold: measurements that this project wants and has not made yet."""
 
-from benchmarks.gpu_plan import NINETY
+from benchmarks.gpu_plan import MARKS
 from benchmarks.gpu_results import KEPT, records
 from benchmarks.gpu_state import Results
 from benchmarks.measure import Row, Section
@@ -26,7 +26,8 @@ def missing_rows(entries, runs):
     entries: those of a GPU queue's results.jsonl. runs: Records of `benchmarks.time_to`.
     """
     yield from _final_runs("a CPU", runs, CPU)
-    yield from _final_runs("a GPU", records(entries), NINETY)
+    for mark in MARKS:
+        yield from _final_runs("a GPU", records(entries), mark)
     steps = [entry["result"] for entry in entries if entry["kind"] == "steps" and "result" in entry]
     timed = {name.rpartition(" ")[0] for result in steps for name in result["seconds"]}
     for library in sorted(MODELS.keys() - timed):

@@ -126,8 +126,10 @@ def _compare(options):
 def _rate(options, recipe, base, attention):
     """What was asked for; else, for a final run, what was chosen for the arm; else the recipe's."""
     from minivit.protocol import rates
+    from minivit.variants import parse_variant
 
-    if options.learning_rate is not None or options.role != "final":
+    named = "learning_rate" in parse_variant(options.variant)
+    if named or options.learning_rate is not None or options.role != "final":
         return options.learning_rate
     return rates(recipe.name, base, attention)[0]
 

@@ -6,7 +6,7 @@ recipe, a learning rate that was chosen on validation images, and a seed that tu
 
 from minivit.recipes import SCALES
 from minivit.records import current_commit
-from minivit.variants import vary
+from minivit.variants import parse_variant, vary
 
 FINAL_SEEDS = (0, 1, 2, 3, 4)
 FIRST_TUNING_SEED = 100
@@ -25,8 +25,9 @@ RATES = {
 def rates(scale, base, attention):
     """Returns (own, plain's): the learning rates at which this arm may be run as final.
 
-    A scale that has no entry in RATES is not tuned; there both are its recipe's. Raises ValueError
-    for a base on which the tuning of its scale is not done yet.
+    A scale that has no entry in RATES is not tuned; there both are its recipe's. A variant that
+    names a rate was chosen with it, on validation images. Raises ValueError for a base on which the
+    tuning of its scale is not done yet.
     """
     if scale not in RATES:
         rate = SCALES[scale].training.learning_rate
@@ -57,7 +58,7 @@ def check_role(role, recipe, arm):
         raise ValueError(f"a final run takes a committed recipe; {recipe.name!r} here is another")
     rate = vary(recipe, arm.variant, arm.learning_rate).training.learning_rate
     accepted = sorted({*rates(recipe.name, arm.base, arm.attention)})
-    if rate not in accepted:
+    if rate not in accepted and "learning_rate" not in parse_variant(arm.variant):
         raise ValueError(
             f"{arm.base}, {arm.attention}: learning rate {rate:g}; on validation images "
             f"{' and '.join(f'{r:g}' for r in accepted)} was chosen for final runs"

@@ -11,8 +11,8 @@ import torch
 
 from minivit.runtime import stream
 
-MODEL = ("patch_size", "heads", "pool", "positions")
-TRAINING = ("epochs", "batch_size", "weight_decay", "clip_norm")
+MODEL = ("patch_size", "depth", "heads", "pool", "positions")
+TRAINING = ("epochs", "batch_size", "learning_rate", "weight_decay", "clip_norm", "label_smoothing")
 AUGMENT = ("flip", "crop", "cutout", "mixup")
 # What no recipe holds: the network is changed once, after its initialization.
 SHUFFLED = "shuffled"  # a value of positions: the sin-cos table with its rows in random order
@@ -42,7 +42,8 @@ def vary(recipe, variant="", learning_rate=None):
     """The recipe with a variant's values in it, and the learning rate, where one is given.
 
     With another number of epochs, the warm-up keeps its share of them. Raises ValueError for a
-    variant that `parse_variant` refuses or that the recipe, its model or its training does.
+    variant that `parse_variant` refuses or that the recipe, its model or its training does, and for
+    a learning rate that is not the variant's own.
     """
     pairs = parse_variant(variant)
     _start_changes(pairs)
@@ -54,14 +55,15 @@ def vary(recipe, variant="", learning_rate=None):
     changes = _typed(pairs, TRAINING, training)
     if "epochs" in changes:
         changes["warmup_epochs"] = training.warmup_epochs * changes["epochs"] / training.epochs
-    if learning_rate is not None:
-        changes["learning_rate"] = learning_rate
+    given = {} if learning_rate is None else {"learning_rate": learning_rate}
+    if given and changes.get("learning_rate", learning_rate) != learning_rate:
+        raise ValueError(f"learning rate {learning_rate:g}: the variant {variant!r} has its own")
     augment = replace(training.augment, **_typed(pairs, AUGMENT, training.augment))
     subset = _number(int, "subset", pairs["subset"]) if "subset" in pairs else recipe.subset
     return replace(
         recipe,
         model=replace(model, **_typed(pairs, MODEL, model)),
-        training=replace(training, augment=augment, **changes),
+        training=replace(training, augment=augment, **changes | given),
         subset=subset,
     )
 

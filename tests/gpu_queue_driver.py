@@ -45,7 +45,7 @@ def run(attention, seed):
 
 
 RUNS = [run("plain", 0), run("mimetic", 0), run("plain", 1)]
-MEASURE = Job(kind="together", arm=RUNS[0].arm, processes=2, seconds=1)
+MEASURE = Job(kind="steps", arm=RUNS[0].arm, seconds=1)
 
 
 def call(name, jobs, at=None, how=None):

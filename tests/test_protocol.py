@@ -37,12 +37,14 @@ def test_a_final_run_takes_the_rates_that_were_chosen():
     for rate in (1e-3, 3e-3):
         check_role("final", SMOKE, arm("mimetic", learning_rate=rate))
     check_role("final", SMOKE, arm("mimetic", variant="heads=4", learning_rate=3e-3))
+    check_role("final", SMOKE, arm("mimetic", variant="epochs=3,learning_rate=0.002"))
 
 
 @pytest.mark.parametrize(
     "recipe, changes, sentence",
     [
         (SMOKE, {"learning_rate": 3e-3}, "plain: learning rate 0.003; .* 0.001 was chosen"),
+        (SMOKE, {"variant": "heads=4", "learning_rate": 2e-3}, "learning rate 0.002; .* chosen"),
         (SMOKE, {"seed": 100}, "seed 100: final runs take 0 to 99"),
         (replace(SMOKE, subset=100), {}, "a committed recipe; 'smoke' here is another"),
         (replace(LAPTOP, name="mine"), {}, "'mine' here is another"),

@@ -27,6 +27,9 @@ def differing(a, b, prefix=""):
     [
         ("", set()),
         ("heads=4", {"model.heads"}),
+        ("depth=1", {"model.depth"}),
+        ("learning_rate=0.002", {"training.learning_rate"}),
+        ("label_smoothing=0.1", {"training.label_smoothing"}),
         ("pool=cls", {"model.pool"}),
         ("positions=learned", {"model.positions"}),
         ("positions=shuffled", set()),
@@ -47,6 +50,12 @@ def test_values_have_the_types_that_a_recipe_has():
     assert varied.training.weight_decay == 0.3 and varied.training.learning_rate == 3e-3
     share = LAPTOP.training.warmup_epochs / LAPTOP.training.epochs
     assert varied.training.warmup_epochs / varied.training.epochs == pytest.approx(share)
+
+
+def test_a_learning_rate_beside_a_variant_s_own_is_refused():
+    assert vary(SMOKE, "learning_rate=0.002", 2e-3).training.learning_rate == 2e-3
+    with pytest.raises(ValueError, match=r"learning rate 0\.003: the variant .* has its own"):
+        vary(SMOKE, "learning_rate=0.002", 3e-3)
 
 
 @pytest.mark.parametrize(
