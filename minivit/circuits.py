@@ -8,14 +8,14 @@ et al., A Mathematical Framework for Transformer Circuits, 2021).
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from minivit.layers import attention_layers
+from minivit.layers import attention_layers, listening, own_tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +36,7 @@ class AttentionWeights:
     def of(cls, model: nn.Module) -> "AttentionWeights":
         """Reads a model; ValueError as in `attention_layers`."""
         layers = attention_layers(model)
+        _check_alike([(layer.heads, len(layer.proj)) for layer in layers], "heads and dim")
         split = [split_heads(layer.qkv, layer.proj, layer.heads) for layer in layers]
         W_Q, W_K, W_V, W_O = (torch.stack(parts) for parts in zip(*split, strict=True))
         gains = [_norm_before(model, layer.name) for layer in layers]
@@ -79,8 +80,19 @@ def split_heads(qkv: Float[Tensor, "dim3 dim"], proj: Float[Tensor, "dim dim"], 
     return W_Q, W_K, W_V, proj.T.unflatten(0, (heads, -1))
 
 
+def _check_alike(sizes, what):
+    """ValueError where layers differ: what is read of a model is one tensor for all of them."""
+    different = list(dict.fromkeys(map(tuple, sizes)))
+    if len(different) > 1:
+        listed = ", ".join(map(str, different[:4]))
+        raise ValueError(f"the layers of this model differ in {what}: {listed}")
+
+
 def _norm_before(model, attention_name):
     parent = model.get_submodule(attention_name.rpartition(".")[0])
+    # There the norm that is called the first comes after attention.
+    if not getattr(parent, "norm_first", True) or "PostBlock" in type(parent).__name__:
+        return None
     norm = getattr(parent, "norm1", getattr(parent, "ln_1", None))
     gain = getattr(norm, "weight", None)
     return None if gain is None else gain.detach().float().cpu()
@@ -148,30 +160,22 @@ def spectrum(
 def attention_maps(model, images) -> Float[Tensor, "layer batch head query key"]:
     """softmax(x W_Q W_Kᵀ xᵀ / √head_dim) of every layer, biases included, for these images.
 
-    Raises ValueError as in `attention_layers`, and for nn.MultiheadAttention whose batch is not its
-    first axis, as torch has it unless told otherwise.
+    Raises ValueError as in `attention_layers`, where the model masks its attention or looks at
+    another sequence, for nn.MultiheadAttention whose batch is not its first axis (as torch has it
+    unless told otherwise), and for layers with different numbers of heads or tokens.
     """
-    maps, hooks, layers = [], [], attention_layers(model)
-    modules = [model.get_submodule(layer.name) for layer in layers]
-    for layer, module in zip(layers, modules, strict=True):
-        if not getattr(module, "batch_first", True):
-            raise ValueError(f"{layer.name!r} takes tokens before the batch; give batch_first=True")
+    maps, hooks = [], []
+    for layer in attention_layers(model):
 
-    def keep(layer, tokens):
-        qkv = F.linear(tokens, layer.qkv, layer.qkv_bias).unflatten(2, (3, layer.heads, -1))
-        query, key, _ = qkv.permute(2, 0, 3, 1, 4)  # each (batch, head, token, head_dim)
-        logits = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
-        maps.append(logits.float().softmax(-1).cpu())
+        def keep(module, arguments, keywords, layer=layer):
+            tokens = own_tokens(layer, module, arguments, keywords)
+            maps.append(layer.logits(tokens).float().softmax(-1).cpu())
 
-    for layer, module in zip(layers, modules, strict=True):
-        hook = module.register_forward_pre_hook(lambda _, inputs, own=layer: keep(own, inputs[0]))
-        hooks.append(hook)
-    try:
-        with torch.no_grad():
-            model(images)
-    finally:
-        for hook in hooks:
-            hook.remove()
+        register = model.get_submodule(layer.name).register_forward_pre_hook
+        hooks.append((partial(register, with_kwargs=True), keep))
+    with listening(model, hooks), torch.no_grad():
+        model(images)
+    _check_alike([found.shape for found in maps], "attention maps")
     return torch.stack(maps)
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from minivit.circuits import attention_maps, locality
-from minivit.layers import attention_layers
+from minivit.layers import attention_layers, listening
 
 
 class Diagnosis(NamedTuple):
@@ -48,16 +48,13 @@ def residual_stream(model: nn.Module, images) -> Float[Tensor, "state batch toke
     ]
     states = []
     hooks = [
-        block.register_forward_pre_hook(lambda _, inputs: states.append(inputs[0]))
+        (block.register_forward_pre_hook, lambda _, inputs: states.append(inputs[0]))
         for block in blocks
     ]
-    hooks.append(blocks[-1].register_forward_hook(lambda _, inputs, output: states.append(output)))
-    try:
-        with torch.no_grad():
-            model(images)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    leaving = blocks[-1].register_forward_hook
+    hooks.append((leaving, lambda _, inputs, output: states.append(output)))
+    with listening(model, hooks), torch.no_grad():
+        model(images)
     return torch.stack(states)
 
 

@@ -19,14 +19,14 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from numbers import Real
+from numbers import Integral, Real
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from minivit.bases import BASES, normal
-from minivit.layers import attention_layers
+from minivit.layers import attention_layers, branch_scale
 from minivit.runtime import cpu_cores, one_thread, stream
 
 
@@ -55,29 +55,6 @@ class Mimetic:
                 )
             if value < 0:
                 warnings.warn(f"{name} is {value}: the sign ablation, not the method", stacklevel=3)
-
-
-def mimetic_(model, settings=Mimetic(), *, qk=True, ov=True, generator=None):
-    """Mimetic initialization of every attention layer of minivit's, timm's or torchvision's ViT.
-
-    Rewrites attention weights only: biases, everything else, dtype, device and requires_grad stay.
-    So do positions, and they matter: with positions that start random and small, as timm's and
-    torchvision's do, our runs ended below plain; see benchmarks/FINDINGS.md and
-    `model.sincos_positions`.
-    qk=False or ov=False leaves that pair as it is, and the other gets the same noise as without it.
-    Raises ValueError where `layers.attention_layers` does, before anything is written.
-    """
-    return _rewrite_(model, None, settings, qk, ov, generator)
-
-
-def mimetic_attention_(qkv, proj, heads, settings=Mimetic(), *, qk=True, ov=True, generator=None):
-    """The same for one layer's plain tensors, as nn.Linear stores them.
-
-    qkv: (3 · dim, dim), the rows W_Qᵀ, W_Kᵀ, W_Vᵀ, head after head; proj: (dim, dim), W_projᵀ.
-    Raises ValueError for other shapes or a number of heads that does not divide dim.
-    """
-    _check_layer(qkv, proj, heads)
-    _write_(qkv, proj, mimetic_factors(len(proj), heads, settings, qk, ov, generator))
 
 
 def mimetic_factors(dim, heads, settings=Mimetic(), qk=True, ov=True, generator=None):
@@ -109,8 +86,8 @@ def mimetic_factors(dim, heads, settings=Mimetic(), qk=True, ov=True, generator=
 def split_svd(target: Float[Tensor, "dim dim"]):
     """left, right with left @ right = target, each holding the square root of the singular values.
 
-    Columns of left stand in the order of the singular values, largest first; the sign of each is
-    fixed by making its largest entry positive.
+    Columns of left stand in the order of the singular values, largest first. An SVD leaves their
+    signs open, so that machines differ: here the largest entry of each is positive.
     """
     left, singular, right = torch.linalg.svd(target)  # target = left @ diag(singular) @ right
     largest = left.gather(0, left.abs().argmax(0, keepdim=True))  # (1, dim)
@@ -118,16 +95,44 @@ def split_svd(target: Float[Tensor, "dim dim"]):
     return left * scale, singular.sqrt()[:, None] * largest.sign().T * right
 
 
+def mimetic_(model, settings=Mimetic(), *, qk=True, ov=True, generator=None):
+    """Mimetic initialization of every attention layer of minivit's, timm's or torchvision's ViT.
+
+    Rewrites attention weights only: biases, everything else, dtype, device and requires_grad stay.
+    So do positions, and they matter: with positions that start random and small, as timm's and
+    torchvision's do, our runs ended below plain; see benchmarks/FINDINGS.md and
+    `model.sincos_positions`. A LayerScale that starts near 0 hides what is written, and a warning
+    says so.
+    qk=False or ov=False leaves that pair as it is, and the other gets the same noise as without it.
+    Raises ValueError where `layers.attention_layers` does, before anything is written.
+    """
+    return _rewrite_(model, None, settings, qk, ov, generator)
+
+
+def mimetic_attention_(qkv, proj, heads, settings=Mimetic(), *, qk=True, ov=True, generator=None):
+    """The same for one layer's plain tensors, as nn.Linear stores them.
+
+    qkv: (3 · dim, dim), the rows W_Qᵀ, W_Kᵀ, W_Vᵀ, head after head, or three tensors (dim, dim) of
+    one each; proj: (dim, dim), W_projᵀ. Of a layer that stores x @ W, as GPT-2's, give each as
+    weight.T. The same generator for every layer: one made anew gives all the same noise. Raises
+    ValueError for other shapes, for tensors that were computed from a model's weights and are not
+    the weights, and for a number of heads that does not divide dim.
+    """
+    _check_layer(qkv, proj, heads)
+    _write_(qkv, proj, mimetic_factors(len(proj), heads, settings, qk, ov, generator))
+
+
 def _write_(qkv, proj, factors):
     """Writes (W_Q, W_K, W_V, W_O) into the weights of nn.Linear, which stores the transposes."""
     W_Q, W_K, W_V, W_O = factors
     dim = len(proj)
+    query, key, value = qkv if isinstance(qkv, tuple | list) else qkv.split(dim)
     with torch.no_grad():
         if W_Q is not None:
-            qkv[:dim] = W_Q.transpose(1, 2).flatten(0, 1).to(qkv)
-            qkv[dim : 2 * dim] = W_K.transpose(1, 2).flatten(0, 1).to(qkv)
+            query.copy_(W_Q.transpose(1, 2).flatten(0, 1))
+            key.copy_(W_K.transpose(1, 2).flatten(0, 1))
         if W_V is not None:
-            qkv[2 * dim :] = W_V.T.to(qkv)
+            value.copy_(W_V.T)
             proj.copy_(W_O.T)
 
 
@@ -165,6 +170,7 @@ def _norm_matched(factors, heads, dim, generator):
 def _rotated(factors, heads, dim, generator):
     W_Q, W_K, W_V, W_O = factors
     turns = [random_orthogonal(dim, generator) for _ in range(heads + 1)]
+    # W_Q W_Kᵀ is turned on its right by turning W_K on its left.
     if W_K is not None:
         W_K = torch.stack(turns[:heads]) @ W_K
     if W_O is not None:
@@ -222,6 +228,7 @@ def _rewrite_(model, control, settings, qk, ov, generator):
     layers = attention_layers(model)
     for layer in layers:
         _check_layer(layer.qkv, layer.proj, layer.heads, f"{layer.name}: ")
+    _warn_of_layer_scale(model, layers)
     sizes = [(len(layer.proj), layer.heads) for layer in layers]
     factors = [mimetic_factors(*size, settings, qk, ov, generator) for size in sizes]
     if control is not None:
@@ -232,21 +239,40 @@ def _rewrite_(model, control, settings, qk, ov, generator):
     return model
 
 
+def _warn_of_layer_scale(model, layers):
+    scale = min(branch_scale(model, layer) for layer in layers)
+    if scale < 0.1:
+        warnings.warn(
+            f"a LayerScale of {scale:g} multiplies what attention gives, the −I of OV too: of what "
+            "is written here the model sees next to nothing until it has grown",
+            stacklevel=4,
+        )
+
+
 def _check_layer(qkv, proj, heads, name=""):
-    if not (torch.is_tensor(qkv) and torch.is_tensor(proj)):
-        kinds = f"{type(qkv).__name__} and {type(proj).__name__}"
+    parts = [*qkv, proj] if isinstance(qkv, tuple | list) else [qkv, proj]
+    if not all(map(torch.is_tensor, parts)):
+        kinds = " and ".join(type(part).__name__ for part in parts)
         raise ValueError(f"{name}qkv and proj are {kinds}, not tensors; a layer's is its .weight")
-    dim = len(proj)
-    if tuple(proj.shape) != (dim, dim) or tuple(qkv.shape) != (3 * dim, dim):
-        shapes = f"qkv {tuple(qkv.shape)} and proj {tuple(proj.shape)}"
-        raise ValueError(f"{name}{shapes}; expected (3 · dim, dim) and (dim, dim)")
-    if qkv.is_meta or proj.is_meta:
-        raise ValueError(f"{name}weights on the meta device hold no numbers; use model.to_empty")
-    if not (qkv.is_floating_point() and proj.is_floating_point()):
-        raise ValueError(f"{name}weights are {qkv.dtype} and {proj.dtype}, not floating point")
+    dim, shapes = len(proj), [tuple(part.shape) for part in parts]
+    if shapes not in ([(3 * dim, dim), (dim, dim)], 4 * [(dim, dim)]):
+        found = f"qkv {', '.join(map(str, shapes[:-1]))} and proj {shapes[-1]}"
+        raise ValueError(f"{name}{found}; expected (3 · dim, dim) and (dim, dim)")
+    for part in parts:
+        if part.is_meta:
+            raise ValueError(
+                f"{name}weights on the meta device hold no numbers; use model.to_empty"
+            )
+        if not part.is_floating_point():
+            raise ValueError(f"{name}weights are {part.dtype}, not floating point")
+        if part.is_inference():
+            raise ValueError(f"{name}weights were made in inference mode: nothing may change them")
+        whole = part._base if part._is_view() else part
+        if whole.grad_fn is not None:  # of torch.cat, .to(…), a product
+            raise ValueError(f"{name}a tensor computed from weights is given: it is none of them")
     _check_heads(heads, dim, name)
 
 
 def _check_heads(heads, dim, name=""):
-    if not isinstance(heads, int) or heads < 1 or dim % heads:
+    if isinstance(heads, bool) or not isinstance(heads, Integral) or heads < 1 or dim % heads:
         raise ValueError(f"{name}heads is {heads!r}; it must divide dim {dim}")

@@ -1,17 +1,28 @@
 """Finds the attention layers of a model: minivit's, timm's or torchvision's.
 
 What is not known for certain is refused by name: the products that this package reads and writes
-mean what they are said to mean in one kind of attention only.
+mean what they are said to mean in one kind of attention only. Names and shapes do not tell which
+kind a module is (nest's in timm has those of a plain ViT and orders heads in another way), so each
+is tried on a few tokens as well.
 """
 
 import inspect
+import math
+import re
+from contextlib import contextmanager
 from typing import NamedTuple
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from minivit.runtime import stream
 
 # What modules call the maps that minivit's attention holds in one, qkv.
 SEPARATE = {"q", "k", "v", "qk", "kv", "query", "key", "value", "q_proj", "k_proj", "v_proj"}
 SEPARATE |= {"to_q", "to_k", "to_v", "to_kv", "to_qkv", "to_out"}
+# Arguments of forward by which positions come into the logits.
+PLACES = re.compile(r"rope|rotary|pos(_|ition|$)|freqs|bias")
 
 
 class AttentionLayer(NamedTuple):
@@ -28,29 +39,101 @@ class AttentionLayer(NamedTuple):
     qkv_bias: Tensor | None
     proj_bias: Tensor | None
 
+    def forward(self, tokens):
+        """What the layer makes of tokens (batch, token, dim), written out."""
+        return self.mix(self.logits(tokens), tokens)
+
+    def logits(self, tokens):
+        """x W_Q W_Kᵀ xᵀ / √head_dim, biases included: (batch, head, token, token)."""
+        query, key, _ = self._parts(tokens)
+        return query @ key.mT / math.sqrt(query.shape[-1])
+
+    def mix(self, logits, tokens):
+        """softmax(logits) x W_V, all heads side by side, through W_proj."""
+        mixed = logits.softmax(-1) @ self._parts(tokens)[2]
+        return F.linear(mixed.transpose(1, 2).flatten(2), self.proj, self.proj_bias)
+
+    def _parts(self, tokens):
+        qkv = F.linear(tokens, self.qkv, self.qkv_bias).unflatten(2, (3, self.heads, -1))
+        return qkv.permute(2, 0, 3, 1, 4)  # query, key and value: (batch, head, token, head_dim)
+
 
 def attention_layers(model) -> list[AttentionLayer]:
     """Returns the attention layers of a model, in order.
 
-    Known are nn.MultiheadAttention (torchvision's ViT) and any module that has `qkv`, `proj` and
-    `num_heads` and no other parameters (minivit's and timm's ViT). Raises ValueError for a model
-    without attention and, with its name, for attention of another kind: what this package says of
-    W_Q W_Kᵀ would not hold there.
+    Known are nn.MultiheadAttention (torchvision's ViT), which is taken for self-attention, and any
+    module that has `qkv`, `proj` and `num_heads`, no other parameters, and gives what softmax
+    attention with these gives (minivit's and timm's ViT). Raises ValueError for a model without
+    attention, for layers that share a weight, and, with its name, for attention of another kind:
+    what this package says of W_Q W_Kᵀ would not hold there.
     """
     if not isinstance(model, nn.Module):
         raise ValueError(f"a model is expected, an nn.Module, and not {type(model).__name__}")
-    layers, seen = [], ()
+    layers, seen, crossing = [], (), set()
     for name, module in model.named_modules():
+        if isinstance(module, nn.TransformerDecoderLayer):
+            crossing.add(module.multihead_attn)
         if seen and name.startswith(seen):
             continue
+        if module in crossing:
+            raise _unknown(name, module, "attends to another sequence")
         if isinstance(module, nn.MultiheadAttention) or hasattr(module, "qkv"):
             layers.append(_read_layer(name, module))
             seen = (*seen, f"{name}.")
         elif _looks_like_attention(module):
             raise _unknown(name, module, "is an attention that minivit does not know")
     if not layers:
-        raise ValueError(f"{type(model).__name__} has no attention layer")
+        raise ValueError(f"{type(model).__name__} has no attention layer that minivit can see")
+    _check_not_shared(layers)
     return layers
+
+
+@contextmanager
+def listening(model, hooks):
+    """Registers hooks for the block; a model that is compiled runs without that meanwhile.
+
+    hooks: (register, function) for each, register a module's own method. What was compiled before
+    a hook came would run without it, and say nothing.
+    """
+    handles = [register(function) for register, function in hooks]
+    try:
+        with torch.compiler.set_stance("force_eager"):
+            yield model
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def branch_scale(model, layer):
+    """The mean size of the LayerScale behind a layer, as timm has it; 1 where there is none."""
+    block = model.get_submodule(layer.name.rpartition(".")[0])
+    gamma = getattr(getattr(block, "ls1", None), "gamma", None)
+    return 1.0 if gamma is None else gamma.detach().abs().mean().item()
+
+
+def own_tokens(layer, module, arguments, keywords):
+    """The tokens (batch, token, dim) that a layer's module is called with.
+
+    Raises ValueError where it is told more than them: a mask, another sequence.
+    """
+    if not getattr(module, "batch_first", True):
+        raise ValueError(f"{layer.name!r} takes tokens before the batch; give batch_first=True")
+    given = inspect.signature(module.forward).bind_partial(*arguments, **keywords).arguments
+    tokens = next(iter(given.values()))
+    others = [given[name] for name in ("key", "value") if name in given]
+    if not all(other is tokens or torch.equal(other, tokens) for other in others):
+        raise ValueError(f"{layer.name!r} attends to another sequence, or to a changed one")
+    masks = [n for n, v in given.items() if re.search("mask|causal|bias", n) and _is_set(v)]
+    if masks:
+        raise ValueError(f"{layer.name!r} is called with {', '.join(masks)}; only without is known")
+    if tokens.dim() != 3:
+        shape = tuple(tokens.shape)
+        raise ValueError(f"{layer.name!r} is called with {shape}, not (batch, token, dim)")
+    return tokens
+
+
+def _is_set(value):
+    return value is not None and value is not False
 
 
 def _looks_like_attention(module):
@@ -66,52 +149,125 @@ def _looks_like_attention(module):
 
 
 def _read_layer(name, module):
-    reason = _why_unknown(module)
+    is_torchs = isinstance(module, nn.MultiheadAttention)
+    reason = (_why_unknown_torchs if is_torchs else _why_unknown)(module)
     if reason:
         raise _unknown(name, module, reason)
-    if isinstance(module, nn.MultiheadAttention):
+    if is_torchs:
         qkv, qkv_bias, proj = module.in_proj_weight, module.in_proj_bias, module.out_proj
     else:
         qkv, qkv_bias, proj = module.qkv.weight, module.qkv.bias, module.proj
-    return AttentionLayer(name, qkv, proj.weight, module.num_heads, qkv_bias, proj.bias)
+    layer = AttentionLayer(name, qkv, proj.weight, module.num_heads, qkv_bias, proj.bias)
+    if not is_torchs and not _gives_the_same(module, layer):
+        raise _unknown(name, module, "gives other tokens than softmax attention with its weights")
+    return layer
 
 
 def _unknown(name, module, reason):
     return ValueError(
         f"{name!r} ({type(module).__name__}) {reason}; if it weighs tokens by W_Q W_Kᵀ all the "
-        "same, give its weights to mimetic_attention_(qkv, proj, heads) yourself"
+        "same, give its weights to mimetic_attention_(qkv, proj, heads) yourself, or to "
+        "mimetic_attention_((q, k, v), proj, heads)"
     )
+
+
+def _why_unknown_torchs(module):
+    """Says what makes an nn.MultiheadAttention compute another map than Attention's, or None."""
+    if type(module).forward is not nn.MultiheadAttention.forward:
+        return "changes what nn.MultiheadAttention computes"
+    if module.bias_k is not None or module.add_zero_attn:
+        return "appends biases or zeros to its keys and values"
+    if "in_proj_weight" in module._parameters and module.in_proj_weight is None:
+        return "has keys or values of another width than its queries"
+    return _why_not_own((module, "in_proj_weight"), (module.out_proj, "weight"))
 
 
 def _why_unknown(module):
     """Says what makes the module compute another map than Attention's, or None."""
-    if isinstance(module, nn.MultiheadAttention):
-        if module.in_proj_weight is None:
-            return "has keys or values of another width than its queries"
-        if module.bias_k is not None or module.add_zero_attn:
-            return "appends biases or zeros to its keys and values"
-        return None
     # Channel attention has the same parameters, and does not weigh tokens with them.
     if any(kind in type(module).__name__.lower() for kind in ("channel", "cross")):
         return "does not mix the tokens of one sequence"
     linear = all(isinstance(getattr(module, part, None), nn.Linear) for part in ("qkv", "proj"))
     if not (linear and hasattr(module, "num_heads")):
         return "has qkv, but not also linear maps qkv and proj and a number num_heads"
+    computed = _why_not_own((module.qkv, "weight"), (module.proj, "weight"))
+    if computed:
+        return computed
     rows, dim = module.qkv.weight.shape
     if rows != 3 * dim or tuple(module.proj.weight.shape) != (dim, dim):
         return (
             f"maps {dim} numbers to {rows} and back to {module.proj.out_features}, not to as many"
         )
-    parts = {*module.qkv.parameters(), *module.proj.parameters()}
-    if set(module.parameters()) - parts:
-        return "has parameters besides qkv and proj"
+    known = ("qkv.weight", "qkv.bias", "proj.weight", "proj.bias")
+    others = [name for name, _ in module.named_parameters() if name not in known]
+    if others:
+        return f"has parameters besides qkv and proj ({', '.join(others[:4])})"
     changed = [p for p in ("q_norm", "k_norm", "norm") if not _is_identity(module, p)]
     if changed:
         return f"normalises inside ({', '.join(changed)})"
-    if "rope" in inspect.signature(module.forward).parameters:
-        return "rotates queries and keys (rotary positions)"
+    places = [p for p in inspect.signature(module.forward).parameters if PLACES.search(p)]
+    if places or getattr(module, "rope", None) is not None:
+        return f"brings positions in by {', '.join(places) or 'rope'} (rotary, or a bias)"
     return None
+
+
+def _why_not_own(*weights):
+    """Writing into a weight that is computed from other parameters changes nothing."""
+    computed = [name for holder, name in weights if name not in holder._parameters]
+    return "computes its weights from others (weight_norm, pruning, …)" if computed else None
 
 
 def _is_identity(module, part):
     return isinstance(getattr(module, part, None), nn.Identity | None)
+
+
+@torch.no_grad()
+def _gives_the_same(module, layer):
+    """Whether the module gives what softmax attention gives, for six tokens in some arrangement."""
+    dim = len(layer.proj)
+    if layer.proj.is_meta:
+        return True
+    x = torch.randn(1, 6, dim, generator=stream(0, "six tokens")).to(layer.proj)
+    exact = layer._replace(
+        **{n: t.float() for n, t in layer._asdict().items() if torch.is_tensor(t)}
+    )
+    # Of a size at which attention is far from uniform, whatever the weights' own.
+    spread = exact._replace(qkv_bias=None).logits(x.float()).std()
+    x = x * spread.rsqrt().clamp(1e-3, 1e3).to(x)
+    whole = exact.forward(x.float())
+    windows = exact.forward(x.view(2, 3, dim).float()).view(1, 6, dim)
+    near = 1e-3 if x.dtype in (torch.float32, torch.float64) else 0.1
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        for given, back, expected in (
+            (x, lambda y: y, (whole,)),
+            (x.view(1, 2, 3, dim), lambda y: y.flatten(1, 2), (whole, windows)),  # rows, columns
+            (x.mT.reshape(1, dim, 2, 3), lambda y: y.flatten(2).mT, (whole,)),  # channels first
+        ):
+            try:
+                found = back(module.forward(given)).float()
+            except Exception:  # it takes tokens in another arrangement, or more than tokens
+                continue
+            if any(_is_near(found, each, near) for each in expected):
+                return True
+    finally:
+        for part, mode in modes:
+            part.training = mode
+    return False
+
+
+def _is_near(found, expected, near):
+    # A model with NaN in its weights is not unknown, it is broken: whoever reads it will see that.
+    unknown = not expected.isfinite().all()
+    same = found.shape == expected.shape
+    return same and (unknown or (found - expected).norm() <= near * expected.norm() + 1e-12)
+
+
+def _check_not_shared(layers):
+    owners = {}
+    for layer in layers:
+        for tensor in (layer.qkv, layer.proj):
+            other = owners.setdefault(id(tensor), layer.name)
+            if other != layer.name:
+                raise ValueError(f"{other!r} and {layer.name!r} share a weight; each needs its own")

@@ -6,13 +6,13 @@ is large may do nothing. Looking at weights does not tell; taking the pattern ou
 
 import math
 from contextlib import contextmanager
+from functools import partial
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from minivit.layers import attention_layers
+from minivit.layers import attention_layers, listening, own_tokens
 
 
 @contextmanager
@@ -31,25 +31,18 @@ def taken_out(model, taken: Float[Tensor, "layer head dim dim"]):
     if not all(hasattr(module, "qkv") for module in modules):
         raise ValueError("the model's attention is nn.MultiheadAttention; minivit's or timm's ViT")
     hooks = [
-        module.register_forward_hook(
-            lambda _, inputs, __, layer=layer, part=part: _attend(layer, part, inputs[0])
-        )
+        (partial(module.register_forward_hook, with_kwargs=True), partial(_attend, layer, part))
         for module, layer, part in zip(modules, layers, taken, strict=True)
     ]
-    try:
+    with listening(model, hooks):
         yield model
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
-def _attend(layer, taken, tokens):
-    qkv = F.linear(tokens, layer.qkv, layer.qkv_bias).unflatten(2, (3, layer.heads, -1))
-    query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each (batch, head, token, head_dim)
+def _attend(layer, taken, module, arguments, keywords, output):
+    tokens = own_tokens(layer, module, arguments, keywords)
     x = tokens[:, None]  # (batch, 1, token, dim)
-    logits = query @ key.mT - x @ taken.to(x) @ x.mT
-    mixed = (logits / math.sqrt(query.shape[-1])).softmax(-1) @ value
-    return F.linear(mixed.transpose(1, 2).flatten(2), layer.proj, layer.proj_bias)
+    away = x @ taken.to(x) @ x.mT / math.sqrt(x.shape[-1] // layer.heads)
+    return layer.mix(layer.logits(tokens) - away, tokens)
 
 
 @torch.no_grad()

@@ -5,8 +5,10 @@ from functools import partial
 
 import pytest
 import torch
+import torch.nn.functional as F
 from models import KINDS, attention_modules, ov_map, qk_map, tiny_vit
 from torch import nn
+from torch.nn.utils import parametrizations, prune
 
 from minivit.bases import torch_default_
 from minivit.circuits import (
@@ -20,6 +22,7 @@ from minivit.circuits import (
     qk,
     spectrum,
 )
+from minivit.diagnostics import residual_stream
 from minivit.model import Attention, ViT, ViTConfig, sincos_positions
 
 DIM, HEADS = 48, 3
@@ -225,6 +228,60 @@ def windowed():
     return WindowAttention(48, num_heads=3, window_size=(4, 4))
 
 
+def relative():
+    from timm.models.vision_transformer_relpos import RelPosAttention
+
+    return RelPosAttention(48, num_heads=3)
+
+
+class HeadsLast(Attention):
+    """As timm's nest: proj reads the numbers of all heads side by side, not head after head."""
+
+    def forward(self, x):
+        qkv = self.qkv(x).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        return self.proj(F.scaled_dot_product_attention(*qkv).permute(0, 2, 3, 1).flatten(2))
+
+
+class Causal(Attention):
+    def forward(self, x):
+        qkv = self.qkv(x).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(*qkv, is_causal=True)
+        return self.proj(mixed.transpose(1, 2).flatten(2))
+
+
+class Colder(Attention):
+    def forward(self, x):
+        qkv = self.qkv(x).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        return self.proj(F.scaled_dot_product_attention(*qkv, scale=0.5).transpose(1, 2).flatten(2))
+
+
+def faint(module):
+    """Weights so small that on tokens of size 1 all attention is uniform."""
+    with torch.no_grad():
+        module.qkv.weight.mul_(0.01)
+    return module
+
+
+class TwoInputs(Attention):
+    def forward(self, x, context):
+        return super().forward(x + context)
+
+
+class Doubled(nn.MultiheadAttention):
+    def forward(self, query, *rest, **named):
+        return super().forward(2 * query, *rest, **named)
+
+
+def normed(module, part):
+    parametrizations.weight_norm(getattr(module, part))
+    return module
+
+
+def pruned(module):
+    prune.l1_unstructured(module.qkv, "weight", amount=0.5)
+    return module
+
+
 @pytest.mark.parametrize(
     "make, reason",
     [
@@ -233,7 +290,7 @@ def windowed():
         (Gated, "an attention that minivit does not know"),
         (of_channels, "does not mix the tokens of one sequence"),
         (lambda: CrossAttention(ViTConfig(dim=48)), "does not mix the tokens of one sequence"),
-        (lambda: timm_attention(qk_norm=True), "has parameters besides qkv and proj"),
+        (lambda: timm_attention(qk_norm=True), "besides qkv and proj .q_norm.weight, q_norm"),
         (lambda: timm_attention(scale_norm=True), "has parameters besides qkv and proj"),
         (lambda: timm_attention(gated=True), "has parameters besides qkv and proj"),
         (lambda: timm_attention(attn_head_dim=32), "maps 48 numbers to 288"),
@@ -241,6 +298,15 @@ def windowed():
         (lambda: timm_attention(qk_norm=True, norm=without_gain), "normalises inside .q_norm, k_n"),
         (rotary, "rotary"),
         (windowed, "has parameters besides qkv and proj"),
+        (lambda: relative(), "brings positions in by shared_rel_pos"),
+        (lambda: HeadsLast(ViTConfig(dim=48)), "gives other tokens than softmax attention"),
+        (lambda: Causal(ViTConfig(dim=48)), "gives other tokens than softmax attention"),
+        (lambda: faint(Colder(ViTConfig(dim=48))), "gives other tokens than softmax attention"),
+        (lambda: TwoInputs(ViTConfig(dim=48)), "gives other tokens than softmax attention"),
+        (lambda: pruned(timm_attention()), "computes its weights from others"),
+        (lambda: normed(timm_attention(), "proj"), "computes its weights from others"),
+        (lambda: normed(nn.MultiheadAttention(48, 3), "out_proj"), "computes its weights"),
+        (lambda: Doubled(48, 3), "changes what nn.MultiheadAttention computes"),
         (lambda: nn.MultiheadAttention(48, 3, kdim=32), "of another width than its queries"),
         (lambda: nn.MultiheadAttention(48, 3, add_bias_kv=True), "appends biases"),
         (lambda: nn.MultiheadAttention(48, 3, add_zero_attn=True), "appends biases or zeros"),
@@ -251,6 +317,132 @@ def test_attention_of_another_kind_is_refused_by_name(make, reason):
     model.blocks[1].odd = make()
     with pytest.raises(ValueError, match=rf"'blocks\.1\.odd'.*{reason}.*mimetic_attention_"):
         attention_layers(model)
+
+
+class Windows(Attention):
+    """Attention within each row of a grid of tokens (batch, row, column, dim)."""
+
+    def forward(self, x):
+        return super().forward(x.flatten(0, 1)).view_as(x)
+
+
+class Grid(Attention):
+    def forward(self, x):
+        return super().forward(x.flatten(1, 2)).view_as(x)
+
+
+class AsImages(Attention):
+    def forward(self, x):
+        return super().forward(x.flatten(2).mT).mT.reshape(x.shape)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("kind", [Attention, Windows, Grid, AsImages])
+def test_tokens_may_come_in_other_arrangements_and_precisions(kind, dtype):
+    for scale in (1e-3, 1.0, 30.0):
+        module = kind(ViTConfig(dim=48)).to(dtype)
+        with torch.no_grad():
+            module.qkv.weight.mul_(scale)
+        assert len(attention_layers(nn.ModuleDict({"attn": module}))) == 1
+
+
+def test_trying_a_module_leaves_no_trace():
+    torch.manual_seed(0)
+    model, heard = tiny_vit("timm"), []
+    model.blocks[0].attn.attn_drop.eval()
+    model.blocks[0].attn.register_forward_hook(lambda *_: heard.append(1))
+    modes, state = [m.training for m in model.modules()], torch.get_rng_state()
+    attention_layers(model)
+    assert [m.training for m in model.modules()] == modes and not heard
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_dropout_and_weights_that_are_nothing_hide_no_layer():
+    module = timm_attention(attn_drop=0.5, proj_drop=0.5).train()
+    assert len(attention_layers(nn.ModuleDict({"attn": module}))) == 1
+    for value in (0.0, float("nan")):
+        nn.init.constant_(module.qkv.weight, value)
+        assert len(attention_layers(nn.ModuleDict({"attn": module}))) == 1
+    with torch.device("meta"):
+        assert len(attention_layers(tiny_vit("timm"))) == 2
+
+
+def test_layers_that_share_a_weight_are_refused():
+    model = tiny_vit("timm")
+    model.blocks[1].attn.qkv.weight = model.blocks[0].attn.qkv.weight
+    with pytest.raises(ValueError, match=r"'blocks.0.attn' and 'blocks.1.attn' share a weight"):
+        attention_layers(model)
+
+
+def test_attention_to_another_sequence_is_refused():
+    decoder = nn.TransformerDecoder(nn.TransformerDecoderLayer(48, 3, 48, batch_first=True), 1)
+    with pytest.raises(ValueError, match=r"multihead_attn.*attends to another sequence"):
+        attention_layers(decoder)
+
+
+class Calling(nn.Module):
+    """Calls one attention as `call` says."""
+
+    def __init__(self, attn, call):
+        super().__init__()
+        self.attn, self.call = attn, call
+
+    def forward(self, x):
+        return self.call(self.attn, x)
+
+
+@pytest.mark.parametrize(
+    "call, sentence",
+    [
+        (lambda a, x: a(x, x.flip(1), x)[0], "attends to another sequence"),
+        (lambda a, x: a(query=x, key=x, value=2 * x)[0], "attends to another sequence"),
+        (lambda a, x: a(x, x, x, attn_mask=torch.eye(4).bool())[0], "called with attn_mask"),
+        (lambda a, x: a(x, x, x, torch.zeros(2, 4).bool())[0], "called with key_padding_mask"),
+        (lambda a, x: a(x[0], x[0], x[0])[0], r"called with \(4, 48\)"),
+    ],
+)
+def test_maps_of_attention_that_is_told_more_than_tokens_are_refused(call, sentence):
+    model = Calling(nn.MultiheadAttention(48, 3, batch_first=True), call)
+    with pytest.raises(ValueError, match=sentence):
+        attention_maps(model, torch.randn(2, 4, 48))
+
+
+def test_keywords_are_arguments_too():
+    attn, x = nn.MultiheadAttention(48, 3, batch_first=True), torch.randn(2, 4, 48)
+    named = Calling(attn, lambda a, x: a(query=x, key=x, value=x)[0])
+    there = attn(x, x, x, average_attn_weights=False)[1]
+    assert torch.allclose(attention_maps(named, x)[0], there, atol=1e-6)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_compiled_model_that_has_run_is_heard(whole):
+    """What was compiled before a hook came runs without it: no maps, and no word."""
+    model, images = tiny_vit("minivit").eval(), torch.randn(2, 3, 16, 16)
+    expected, states = attention_maps(model, images), residual_stream(model, images)
+    if whole:
+        compiled = torch.compile(model, backend="eager", dynamic=False)
+    else:  # as `train` does it
+        compiled = model
+        model.compile(backend="eager", dynamic=False)
+    with torch.no_grad():
+        compiled(images)
+    assert torch.equal(attention_maps(compiled, images), expected)
+    assert torch.equal(residual_stream(compiled, images), states)
+    torch.compiler.reset()
+
+
+def test_layers_of_different_sizes_are_a_sentence():
+    model = nn.ModuleList([timm_attention(), nn.MultiheadAttention(24, 3)])
+    with pytest.raises(ValueError, match=r"differ in heads and dim: \(3, 48\), \(3, 24\)"):
+        AttentionWeights.of(model)
+
+
+def test_a_norm_that_comes_after_attention_is_not_the_one_before():
+    for first, known in ((True, True), (False, False)):
+        layer = nn.TransformerEncoderLayer(48, 3, 48, batch_first=True, norm_first=first)
+        gain = AttentionWeights.of(nn.TransformerEncoder(layer, 2)).norm_gain
+        assert (gain is not None) == known
 
 
 def test_a_model_without_attention_is_refused():

@@ -8,6 +8,7 @@ import copy
 import inspect
 import itertools
 import types
+import warnings
 
 import numpy as np
 import pytest
@@ -192,12 +193,12 @@ CHECKS.remove(check_no_alignment)
 
 MUTANTS = {
     "value and projection not transposed": [
-        ("qkv[2 * dim :] = W_V.T.to(qkv)", "qkv[2 * dim :] = W_V.to(qkv)"),
+        ("value.copy_(W_V.T)", "value.copy_(W_V)"),
         ("proj.copy_(W_O.T)", "proj.copy_(W_O)"),
     ],
     "query and key exchanged": [
-        ("qkv[:dim] = W_Q", "qkv[:dim] = W_K"),
-        ("qkv[dim : 2 * dim] = W_K", "qkv[dim : 2 * dim] = W_Q"),
+        ("query.copy_(W_Q", "query.copy_(W_K"),
+        ("key.copy_(W_K", "key.copy_(W_Q"),
     ],
     "sign of OV": [("noise[heads] - settings.beta_ov", "noise[heads] + settings.beta_ov")],
     "sign of QK": [("noise[:heads] + settings.beta_qk", "noise[:heads] - settings.beta_qk")],
@@ -417,6 +418,47 @@ def test_plain_tensors_get_what_a_model_of_one_layer_gets(switches):
     assert torch.equal(qkv, layer.qkv) and torch.equal(proj, layer.proj)
 
 
+def test_separate_query_key_and_value_get_what_one_tensor_gets():
+    """As Hugging Face's ViT has them; and as GPT-2 stores them, for x @ W."""
+    g = torch.Generator().manual_seed(0)
+    q, k, v, proj = (torch.nn.Linear(32, 32) for _ in range(4))
+    qkv, out = torch.randn(96, 32, generator=g), torch.randn(32, 32, generator=g)
+    minivit.init.mimetic_attention_(qkv, out, np.int64(4), generator=generator(4))
+    weights = (q.weight, k.weight, v.weight)
+    minivit.init.mimetic_attention_(weights, proj.weight, 4, generator=generator(4))
+    assert torch.equal(torch.cat(weights), qkv) and torch.equal(proj.weight, out)
+    c_attn, c_proj = (torch.nn.Parameter(torch.randn(32, n, generator=g)) for n in (96, 32))
+    minivit.init.mimetic_attention_(c_attn.T, c_proj.T, 4, generator=generator(4))
+    assert torch.equal(c_attn.T, qkv) and torch.equal(c_proj.T, out)
+
+
+def test_what_is_no_weight_of_a_model_is_refused():
+    """Writing into it would change nothing, and nobody would hear of it."""
+    q, k, v, proj = (torch.nn.Linear(32, 32).weight for _ in range(4))
+    for qkv in (torch.cat([q, k, v]), (q, k, v.double()), torch.cat([q, k, v])[:]):
+        with pytest.raises(ValueError, match="a tensor computed from weights is given"):
+            minivit.init.mimetic_attention_(qkv, proj, 4)
+    with torch.inference_mode():
+        frozen = torch.zeros(96, 32)
+    with pytest.raises(ValueError, match="inference mode"):
+        minivit.init.mimetic_attention_(frozen, proj, 4)
+    with pytest.raises(ValueError, match=r"\(32, 32\), \(32, 32\) and proj"):
+        minivit.init.mimetic_attention_((q, k), proj, 4)
+    with pytest.raises(ValueError, match="heads is True"):
+        minivit.init.mimetic_factors(32, True)
+
+
+@pytest.mark.parametrize("scale, heard", [(1e-5, 1), (0.3, 0), (None, 0)])
+def test_a_layer_scale_that_hides_what_is_written_is_said(scale, heard):
+    from timm.models.vision_transformer import VisionTransformer
+
+    size = {"img_size": 16, "patch_size": 8, "embed_dim": 48, "num_heads": 3, "depth": 2}
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        minivit.init.mimetic_(VisionTransformer(**size, init_values=scale))
+    assert len([w for w in said if "LayerScale of 1e-05" in str(w.message)]) == heard == len(said)
+
+
 @pytest.mark.parametrize("name", ALL_THREE)
 def test_all_weights_grow_with_the_root_of_the_scalars(name):
     """Products are linear in the four scalars; so a control that ignores them is found out."""
@@ -476,7 +518,7 @@ def test_plain_tensors_of_wrong_shape_are_refused():
         minivit.init.mimetic_attention_(qkv, proj, 2.0)
     with pytest.raises(ValueError, match=r"are Linear and Tensor, not tensors; .*\.weight"):
         minivit.init.mimetic_attention_(torch.nn.Linear(32, 96), proj, 4)
-    with pytest.raises(ValueError, match=r"torch\.int64 and torch\.float32, not floating point"):
+    with pytest.raises(ValueError, match=r"weights are torch\.int64, not floating point"):
         minivit.init.mimetic_attention_(qkv.long(), proj, 4)
     assert not qkv.any()
 

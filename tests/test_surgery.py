@@ -6,7 +6,7 @@ import pytest
 import torch
 from models import tiny_vit
 
-from minivit.circuits import AttentionWeights
+from minivit.circuits import AttentionWeights, qk
 from minivit.surgery import answers, taken_out
 
 
@@ -60,6 +60,20 @@ def test_nothing_taken_changes_nothing(images):
         found = model(images)
     with torch.no_grad():
         assert torch.allclose(found, model(images), atol=1e-5)
+
+
+def test_a_part_is_taken_out_of_a_compiled_model_that_has_run(images):
+    model = shaken("minivit")
+    taken = 0.5 * qk(AttentionWeights.of(model))
+    with torch.no_grad(), taken_out(model, taken):
+        expected = model(images)
+    compiled = torch.compile(model, backend="eager", dynamic=False)
+    with torch.no_grad():
+        whole = compiled(images)
+        with taken_out(compiled, taken):
+            assert torch.equal(compiled(images), expected)
+        assert torch.equal(compiled(images), whole) and not torch.equal(whole, expected)
+    torch.compiler.reset()
 
 
 def test_answers_are_those_of_the_whole_batch(images):
