@@ -117,6 +117,34 @@ def test_what_answers_a_prediction_is_folded_and_nothing_else(soups):
         assert not any(re.search(r"you said(?!$)", text, re.MULTILINE) for text in shown)
 
 
+def test_the_code_that_finds_the_package_is_folded_and_nothing_else(soups):
+    for stem in LESSONS:
+        folded = [d for d in soups[f"{stem}.html"].select("details") if d.select(".input")]
+        assert len(folded) == 1 and "REPOSITORY" in folded[0].text, stem
+        assert "finds the package" in folded[0].summary.text and not folded[0].has_attr("open")
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium here")
+def test_on_a_phone_nothing_sticks_out_and_figures_are_wide_enough_to_be_scrolled(tmp_path, built):
+    for name, text in built.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    with browser_page(390, 844) as page:
+        for stem in ("03_why_the_identity", "06_comparing_with_pretrained"):
+            page.goto((tmp_path / f"{stem}.html").as_uri())
+            figure = page.locator("[data-figure]").first
+            page.click("#open-all")
+            figure.scroll_into_view_if_needed()
+            figure.locator(".main-svg").first.wait_for()
+            assert page.evaluate("document.documentElement.scrollWidth") == 390, stem
+            assert figure.bounding_box()["width"] >= 600
+            answers = "[...document.querySelectorAll('.answer')].map(each => each.open)"
+            assert all(page.evaluate(answers))
+            assert page.inner_text("#open-all") == "Close all answers"
+            page.click("#open-all")
+            assert not any(page.evaluate(answers))
+
+
 def test_a_line_loses_what_the_reader_said_and_keeps_the_rest():
     printed = "a: 1; you said None; and 2\nyou said: x\nb: 3 · you said: (None, None)\nc"
     assert without_predictions(printed) == "a: 1; and 2\nb: 3\nc"

@@ -32,6 +32,7 @@ LINK = re.compile(r"\[([^\]]+)\]\(([\w./-]+\.ipynb)\)")
 ANSWER_ENDS = re.compile(r"^(?=#|\*\*Predict|\*\*Before you|> \*\*Tool)", re.MULTILINE)
 BADGES = re.compile(r"<!-- badges -->.*?<!-- /badges -->\s*", re.DOTALL)
 CARD = re.compile(r"\*\*Minutes\*\* \| ([^|\n]+) \|")
+SETUP = "REPOSITORY ="  # how the cell begins that finds the package, in every lesson
 CONTENTS, SCRIPT = "index.html", "plotly.js"
 
 
@@ -79,6 +80,8 @@ def lesson_page(notebook, before, after, address):
             cell.source = LINK.sub(lambda found: linked(found, address), cell.source)
     for cell, following in pairwise([*notebook.cells, None]):
         fold(cell, following)
+        if cell.source.startswith(SETUP):
+            cell.metadata["setup"] = True
         for output in cell.get("outputs", []):
             drawn_by_the_page(output, figures)
     title, _ = opening(notebook)
@@ -123,8 +126,9 @@ def drawn_by_the_page(output, figures):
             raise ValueError(f"the figure {figure['layout'].get('title')} has no alternative text")
         role = "group" if figure["layout"].get("sliders") else "img"
         output["data"] = {
-            "text/html": f'<div class="figure" role="{role}" aria-label="{html.escape(alt)}" '
-            f'style="height: {height}px" data-figure="{len(figures)}"></div>'
+            "text/html": f'<div class="wide"><div class="figure" role="{role}" '
+            f'aria-label="{html.escape(alt)}" style="height: {height}px" '
+            f'data-figure="{len(figures)}"></div></div>'
         }
         figures.append(figure)
     elif WIDGET in data:
