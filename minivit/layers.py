@@ -29,7 +29,7 @@ class AttentionLayer(NamedTuple):
     """One attention layer's own tensors, not copies: writing into them changes the model.
 
     qkv: (3 · dim, dim), rows W_Qᵀ, W_Kᵀ, W_Vᵀ, head after head. proj: (dim, dim), W_projᵀ.
-    A bias that the module does not have is None.
+    A bias that the module does not have is None. causal: a token sees itself and earlier ones only.
     """
 
     name: str
@@ -38,15 +38,21 @@ class AttentionLayer(NamedTuple):
     heads: int
     qkv_bias: Tensor | None
     proj_bias: Tensor | None
+    causal: bool = False
 
     def forward(self, tokens):
         """What the layer makes of tokens (batch, token, dim), written out."""
         return self.mix(self.logits(tokens), tokens)
 
     def logits(self, tokens):
-        """x W_Q W_Kᵀ xᵀ / √head_dim, biases included: (batch, head, token, token)."""
+        """x W_Q W_Kᵀ xᵀ / √head_dim, biases included: (batch, head, token, token).
+
+        −∞ where a causal layer does not look.
+        """
         query, key, _ = self._parts(tokens)
-        return query @ key.mT / math.sqrt(query.shape[-1])
+        logits = query @ key.mT / math.sqrt(query.shape[-1])
+        later = torch.ones(logits.shape[-2:], dtype=torch.bool, device=logits.device).triu(1)
+        return logits.masked_fill(later, -math.inf) if self.causal else logits
 
     def mix(self, logits, tokens):
         """softmax(logits) x W_V, all heads side by side, through W_proj."""
@@ -63,9 +69,9 @@ def attention_layers(model) -> list[AttentionLayer]:
 
     Known are nn.MultiheadAttention (torchvision's ViT), which is taken for self-attention, and any
     module that has `qkv`, `proj` and `num_heads`, no other parameters, and gives what softmax
-    attention with these gives (minivit's and timm's ViT). Raises ValueError for a model without
-    attention, for layers that share a weight, and, with its name, for attention of another kind:
-    what this package says of W_Q W_Kᵀ would not hold there.
+    attention with these gives, causal or not (minivit's and timm's ViT). Raises ValueError for a
+    model without attention, for layers that share a weight, and, with its name, for attention of
+    another kind: what this package says of W_Q W_Kᵀ would not hold there.
     """
     if not isinstance(model, nn.Module):
         raise ValueError(f"a model is expected, an nn.Module, and not {type(model).__name__}")
@@ -158,9 +164,12 @@ def _read_layer(name, module):
     else:
         qkv, qkv_bias, proj = module.qkv.weight, module.qkv.bias, module.proj
     layer = AttentionLayer(name, qkv, proj.weight, module.num_heads, qkv_bias, proj.bias)
-    if not is_torchs and not _gives_the_same(module, layer):
-        raise _unknown(name, module, "gives other tokens than softmax attention with its weights")
-    return layer
+    if is_torchs:
+        return layer
+    for tried in (layer, layer._replace(causal=True)):
+        if _gives_the_same(module, tried):
+            return tried
+    raise _unknown(name, module, "gives other tokens than softmax attention with its weights")
 
 
 def _unknown(name, module, reason):
@@ -232,7 +241,7 @@ def _gives_the_same(module, layer):
         **{n: t.float() for n, t in layer._asdict().items() if torch.is_tensor(t)}
     )
     # Of a size at which attention is far from uniform, whatever the weights' own.
-    spread = exact._replace(qkv_bias=None).logits(x.float()).std()
+    spread = exact._replace(qkv_bias=None, causal=False).logits(x.float()).std()
     x = x * spread.rsqrt().clamp(1e-3, 1e3).to(x)
     whole = exact.forward(x.float())
     windows = exact.forward(x.view(2, 3, dim).float()).view(1, 6, dim)

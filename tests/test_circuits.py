@@ -1,6 +1,7 @@
 """Reading attention: products are the maps that modules compute; unknown attention is refused."""
 
 import math
+from collections import OrderedDict
 from functools import partial
 
 import pytest
@@ -249,6 +250,13 @@ class Causal(Attention):
         return self.proj(mixed.transpose(1, 2).flatten(2))
 
 
+class Backwards(Causal):
+    """Sees itself and later tokens."""
+
+    def forward(self, x):
+        return super().forward(x.flip(1)).flip(1)
+
+
 class Colder(Attention):
     def forward(self, x):
         qkv = self.qkv(x).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
@@ -301,7 +309,7 @@ def pruned(module):
         (windowed, "has parameters besides qkv and proj"),
         (lambda: relative(), "brings positions in by shared_rel_pos"),
         (lambda: HeadsLast(ViTConfig(dim=48)), "gives other tokens than softmax attention"),
-        (lambda: Causal(ViTConfig(dim=48)), "gives other tokens than softmax attention"),
+        (lambda: Backwards(ViTConfig(dim=48)), "gives other tokens than softmax attention"),
         (lambda: faint(Colder(ViTConfig(dim=48))), "gives other tokens than softmax attention"),
         (lambda: TwoInputs(ViTConfig(dim=48)), "gives other tokens than softmax attention"),
         (lambda: pruned(timm_attention()), "computes its weights from others"),
@@ -345,6 +353,17 @@ def test_tokens_may_come_in_other_arrangements_and_precisions(kind, dtype):
         with torch.no_grad():
             module.qkv.weight.mul_(scale)
         assert len(attention_layers(nn.ModuleDict({"attn": module}))) == 1
+
+
+def test_causal_attention_is_known_and_its_maps_look_back_only():
+    module, x = Causal(ViTConfig(dim=48)), torch.randn(2, 5, 48)
+    model = nn.Sequential(OrderedDict(attn=module))
+    assert [layer.causal for layer in attention_layers(model)] == [True]
+    (maps,) = attention_maps(model, x)
+    assert torch.equal(maps.triu(1), torch.zeros_like(maps)) and maps.tril().sum() > 29.99
+    value = module.qkv(x).unflatten(2, (3, 3, -1))[:, :, 2].transpose(1, 2)
+    mixed = (maps @ value).transpose(1, 2).flatten(2)
+    assert torch.allclose(module.proj(mixed), module(x), atol=1e-5)
 
 
 def test_trying_a_module_leaves_no_trace():
