@@ -9,6 +9,7 @@ not typed there, it is fetched:
     {{ said("claim", "gains ([.0-9]+)") }}  one number out of what it printed
     {{ code("write-mimetic") }}             the cell itself
     {{ gains("torch_default") }}            a figure made from the final records, now
+    {{ finding("QK alone ends higher than plain.") }}      what FINDINGS.md has; also claim("…")
 
 Mathematics between dollars becomes MathML, which browsers draw themselves. reveal.js comes out of
 the package sphinx-revealjs, plotly.js out of plotly.
@@ -28,10 +29,11 @@ from jinja2 import Environment, StrictUndefined
 
 from minivit import Mimetic
 from minivit.compare import DEFAULT_ARMS, curves
-from minivit.evidence import contrast, final_runs, points, recorded_on, verdict
+from minivit.evidence import contrast, final_runs, points, recorded_on
 from minivit.figures import ARM_NAMES, intervals, training_curves
 from minivit.storage import write_text
 from teaching.exercises import ROOT
+from teaching.slide_facts import asked, cited, claim, drawing, finding, picture, starts, turns
 
 DECKS = {path.stem: path for path in sorted((ROOT / "teaching" / "decks").glob("*.md"))}
 TEMPLATE = ROOT / "teaching" / "decks" / "deck.html.j2"
@@ -135,12 +137,16 @@ def runs_on(base):
 class Figures(list):
     """The figures of a deck. Each leaves a place on its slide; deck.html.j2 draws it there."""
 
-    def of_cell(self, tag, **size):
+    def of_cell(self, tag, hide="", **size):
+        """The figure that a cell keeps. hide: words in it that would answer a slide's question."""
         _, cell = cell_of(tag)
         kept = [out.data[FIGURE] for out in cell.outputs if FIGURE in out.get("data", {})]
         if len(kept) != 1:
             raise ValueError(f"the cell slide:{tag} keeps {len(kept)} figures, not one")
-        return self.place(kept[0], **size) + _from(tag)
+        words = json.dumps(kept[0], ensure_ascii=False)
+        if hide not in words:
+            raise ValueError(f"{hide!r}, to be hidden, is not in the figure of slide:{tag}")
+        return self.place(json.loads(words.replace(hide, "")), **size) + _from(tag)
 
     def place(self, figure, *, height=None, room=470):
         """The figure's place, as wide as a slide and `room` pixels high; letters grow with it."""
@@ -191,17 +197,19 @@ def built(markdown):
     figures = Figures()
     names = {
         "figure": figures.of_cell,
-        "gains": lambda base: figures.place(json.loads(gains(base).to_json())),
-        "curves": lambda base: figures.place(json.loads(final_curves(base).to_json()), room=560),
+        "gains": lambda base, **size: figures.place(json.loads(gains(base).to_json()), **size),
+        "curves": lambda base: figures.place(json.loads(final_curves(base).to_json()), room=520),
+        "turns": lambda: figures.place(json.loads(turns().to_json()), room=440),
         "theirs": Mimetic(),
-        "controls": {arm: ARM_NAMES[arm] for arm in CONTROLS},
     }
-    names |= {each.__name__: each for each in (printed, said, code, gain, points, verdict)}
+    fetched = (printed, said, code, gain, points, finding, asked, claim, cited, starts)
+    names |= {each.__name__: each for each in (*fetched, picture, drawing)}
     jinja = Environment(undefined=StrictUndefined)
     cells = []
     for slide, notes in slides_of(markdown):
         first, *later = re.split(r"(?m)^\. \. \.$", slide)
-        parts = [("slide", first), *(("fragment", part) for part in later), ("notes", notes)]
+        # Notes within a fragment are shown only while it is: they have to come before the first.
+        parts = [("slide", first), ("notes", notes), *(("fragment", part) for part in later)]
         for kind, text in parts:
             words = mathml(jinja.from_string(text).render(names))
             metadata = {"slideshow": {"slide_type": kind}}
