@@ -93,7 +93,7 @@ def _page(name):
 def paper():
     """The paper that the course teaches, as CITATION.cff has it, in one line."""
     source = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))["references"][0]
-    names = " & ".join(each["family-names"] for each in source["authors"])
+    names = " &amp; ".join(each["family-names"] for each in source["authors"])
     meeting = "".join(word[0] for word in source["conference"]["name"].split() if word[0].isupper())
     number = source["identifiers"][0]["value"].replace(":", " ")
     return f"{names}, <em>{source['title']}</em>, {meeting} {source['year']}, {number}"

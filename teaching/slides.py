@@ -1,8 +1,8 @@
-"""Three slide decks, each one HTML file that needs no network: `python -m teaching.slides`.
+"""Slide decks, each one HTML file that needs no network: `python -m teaching.slides`.
 
 A deck is a Markdown file in teaching/decks/: slides between lines of `---`, each with notes for the
-speaker below a line `Notes:`; what follows a line `. . .` waits for a key. What a slide shows is
-not typed there, it is fetched:
+speaker below a line `Notes:`; what follows a line `. . .` waits for a key, after a
+question. The three make a fourth, the lecture of `teaching.lecture`. What is shown is fetched:
 
     {{ figure("every-head") }}              the kept figure of the cell tagged slide:every-head
     {{ printed("twin", "^right") }}         what this cell printed: the lines that hold a pattern
@@ -32,6 +32,7 @@ from minivit.compare import DEFAULT_ARMS, curves
 from minivit.evidence import contrast, final_runs, points, recorded_on
 from minivit.figures import ARM_NAMES, intervals, training_curves
 from minivit.storage import write_text
+from teaching import lecture
 from teaching.exercises import ROOT
 from teaching.slide_facts import asked, cited, claim, drawing, finding, picture, starts, turns
 
@@ -176,8 +177,14 @@ def slides_of(markdown):
 
 def minutes_of(name):
     """The minutes of a deck: the sum of those with which the notes of its slides begin."""
-    slides = slides_of(DECKS[name].read_text(encoding="utf-8"))
-    return sum(int(MINUTES.match(notes)[1]) for _, notes in slides)
+    return sum(int(MINUTES.match(notes)[1]) for _, notes in slides_of(text_of_deck(name)))
+
+
+def text_of_deck(name):
+    """A deck's Markdown; of "lecture", what the guide picks out of the three."""
+    if name == "lecture":
+        return lecture.markdown({each: text_of_deck(each) for each in DECKS})
+    return DECKS[name].read_text(encoding="utf-8")
 
 
 def mathml(markdown):
@@ -199,7 +206,7 @@ def built(markdown):
         "figure": figures.of_cell,
         "gains": lambda base, **size: figures.place(json.loads(gains(base).to_json()), **size),
         "curves": lambda base: figures.place(json.loads(final_curves(base).to_json()), room=520),
-        "turns": lambda: figures.place(json.loads(turns().to_json()), room=440),
+        "turns": lambda: figures.place(json.loads(turns().to_json()), height=385, room=440),
         "theirs": Mimetic(),
     }
     fetched = (printed, said, code, gain, points, finding, asked, claim, cited, starts)
@@ -233,8 +240,8 @@ def main(arguments=None):
     parser.add_argument("folder", type=Path, nargs="?", default=ROOT / "dist" / "slides")
     folder = parser.parse_args(arguments).folder
     folder.mkdir(parents=True, exist_ok=True)
-    for name, path in DECKS.items():
-        write_text(folder / f"{name}.html", built(path.read_text(encoding="utf-8")))
+    for name in (*DECKS, "lecture"):
+        write_text(folder / f"{name}.html", built(text_of_deck(name)))
         print(f"{folder / name}.html: about {minutes_of(name)} minutes")
     print("Open one in a browser; S opens the speaker notes, Esc shows all slides.")
     return 0

@@ -9,7 +9,7 @@ import pytest
 from bs4 import BeautifulSoup
 
 from benchmarks.lab import CHROMIUM, browser_page
-from teaching import slides
+from teaching import lecture, slides
 
 TEXTS = {name: path.read_text(encoding="utf-8") for name, path in slides.DECKS.items()}
 WORDS = 45  # on one slide, title and tables included; outputs, formulas and numbers are not
@@ -17,10 +17,10 @@ WORDS = 45  # on one slide, title and tables included; outputs, formulas and num
 
 @pytest.fixture(scope="module")
 def pages():
-    return {name: slides.built(text) for name, text in TEXTS.items()}
+    return {name: slides.built(slides.text_of_deck(name)) for name in (*TEXTS, "lecture")}
 
 
-def faults(page):
+def faults(page, most=20):
     """Sentences on what a page of slides breaks, as far as it can be seen without a browser."""
     soup = BeautifulSoup(page, "html.parser")
     for node in soup.select("[src], link[href], [data-src], [data-background-image]"):
@@ -36,7 +36,7 @@ def faults(page):
         if len(place.parent.get("aria-label", "")) < 30:
             yield "a figure without words"
     found = [each for each in soup.select("section") if not each.select("section")]
-    if not 10 <= len(found) <= 20:
+    if not 10 <= len(found) <= most:
         yield f"{len(found)} slides"
     for slide in found:
         yield from faults_of_slide(slide)
@@ -96,6 +96,11 @@ def test_a_deck_keeps_the_rules(pages, name):
     assert typed_numbers(TEXTS[name]) == []
 
 
+def test_the_lecture_keeps_them_too(pages):
+    assert list(faults(pages["lecture"], most=30)) == []
+    assert typed_numbers(lecture.OPENING) == []
+
+
 def slide(body, notes="1 minute. Ask: why?"):
     return f"## A title\n\n{body}\n\nNotes:\n{notes}\n"
 
@@ -151,6 +156,7 @@ def test_what_is_not_there_is_a_sentence(monkeypatch):
     for call, words in (
         ('{{ figure("nothing") }}', "no lesson has a cell tagged 'slide:nothing'"),
         ('{{ figure("significance") }}', "keeps 0 figures"),
+        ('{{ figure("claim", hide="no such words") }}', "'no such words', to be hidden, is not in"),
         ('{{ said("significance", "no such (words)") }}', "is 0 times in slide:significance"),
         ('{{ said("significance", "([0-9])") }}', "times in slide:significance"),
         ('{{ printed("significance", "no such") }}', "no line of slide:significance"),
@@ -197,6 +203,65 @@ def test_the_guide_states_the_minutes():
     later = re.sub(rf"(`{first}`[^|]*\|[^|]*\|) \d+ \|", rf"\1 {minutes[first] + 1} |", guide)
     assert minutes_stated(later) != minutes
     assert minutes_stated(guide.replace(f"`{first}`", "")) != minutes
+
+
+def lecture_faults(guide):
+    """What the guide's lecture states and its slides do not."""
+    try:
+        text = lecture.markdown(TEXTS, guide)
+    except ValueError as error:
+        return [str(error)]
+    spoken = [int(slides.MINUTES.match(notes)[1]) for _, notes in slides.slides_of(text)]
+    rows = lecture.rows(guide)
+    found = [
+        f"{row.title}: {n}" for row, n in zip(rows, spoken[1:], strict=True) if n != row.minutes
+    ]
+    late = sum(row.minutes for row in rows if row.leave_out)
+    total, rest = re.search(
+        r"(\d+) minutes in all.*?: (\d+) minutes are left", guide, re.S
+    ).groups()
+    if (int(total), int(rest)) != (sum(spoken), sum(spoken) - late):
+        found.append(f"{sum(spoken)} minutes, {sum(spoken) - late} when late")
+    if sum(spoken) > 85:
+        found.append("no time for questions")
+    needed = ("What we did not show", "Where does it turn?", "What may we say?")
+    kept = [row.title for row in rows if row.deck == 3 and not row.leave_out]
+    return found + [f"{title}: left out" for title in needed if title not in kept]
+
+
+def test_the_guides_lecture_is_made_of_slides_and_fits_into_90_minutes():
+    guide = lecture.GUIDE.read_text(encoding="utf-8")
+    assert lecture_faults(guide) == []
+    for old, new, fault in (
+        ("| 1-7 | In", "| 1-8 | In", "as 1-8"),
+        ("| 1-7 | In", "| 4-7 | In", "as 4-7"),
+        ("| 3-15 |", "| 3-95 |", "as 3-95"),
+        (
+            "In how many heads do you see a line? | 4",
+            "In how many heads do you see a line? | 3",
+            ": 4",
+        ),
+        (" minutes in all", "0 minutes in all", "minutes,"),
+        (" minutes are left", "0 minutes are left", "minutes,"),
+        ("| What we did not show | 3 | |", "| What we did not show | 3 | leave out |", "left out"),
+    ):
+        assert guide.count(old) == 1, old
+        assert any(fault in each for each in lecture_faults(guide.replace(old, new))), old
+    with pytest.raises(ValueError, match="no list of slides"):
+        lecture.rows("")
+
+
+def test_every_deck_names_the_paper_and_a_false_claim_is_called_false(pages):
+    for page in pages.values():
+        first = BeautifulSoup(page, "html.parser").select_one("section section, section")
+        assert slides.cited() in str(first)
+    soup = BeautifulSoup(pages["3_evidence"], "html.parser")
+    titles = [each.text for each in soup.select("h2")]
+    assert titles[:2] == ["Do you believe this?", "The small print: what else differs?"]
+    drawn = soup.select_one("#figures").string
+    assert "ON PURPOSE" not in drawn and slides.said("claim", "(gains [0-9.]+ points)") in drawn
+    small_print = soup.select("h2")[1].find_parent("section")
+    assert "made wrong on purpose" in small_print.select_one(".fragment").text
 
 
 # What does not lie on its slide: each block below the title, and each letter of a figure in it.
