@@ -90,7 +90,7 @@ key: $(VENV)/.test  ## the answer key with rubric and wrong answers to expect: d
 gradescope: $(VENV)/.test  ## the autograder's zip: make gradescope EXERCISE=04_building_the_initializer
 	@$(BIN)/python -m teaching.gradescope bundle $(EXERCISE)
 
-slides: $(VENV)/.test  ## three slide decks that need no network: dist/slides/
+slides: $(VENV)/.test  ## slide decks that need no network, for three classes or for one lecture: dist/slides/
 	@$(BIN)/python -m teaching.slides
 
 pages: $(VENV)/.lab  ## the lessons as web pages that need no network: dist/pages/

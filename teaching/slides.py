@@ -1,14 +1,15 @@
-"""Three slide decks, each one HTML file that needs no network: `python -m teaching.slides`.
+"""Slide decks, each one HTML file that needs no network: `python -m teaching.slides`.
 
 A deck is a Markdown file in teaching/decks/: slides between lines of `---`, each with notes for the
-speaker below a line `Notes:`; what follows a line `. . .` waits for a key. What a slide shows is
-not typed there, it is fetched:
+speaker below a line `Notes:`; what follows a line `. . .` waits for a key, after a
+question. The three make a fourth, the lecture of `teaching.lecture`. What is shown is fetched:
 
     {{ figure("every-head") }}              the kept figure of the cell tagged slide:every-head
     {{ printed("twin", "^right") }}         what this cell printed: the lines that hold a pattern
     {{ said("claim", "gains ([.0-9]+)") }}  one number out of what it printed
     {{ code("write-mimetic") }}             the cell itself
     {{ gains("torch_default") }}            a figure made from the final records, now
+    {{ finding("QK alone ends higher than plain.") }}      what FINDINGS.md has; also claim("…")
 
 Mathematics between dollars becomes MathML, which browsers draw themselves. reveal.js comes out of
 the package sphinx-revealjs, plotly.js out of plotly.
@@ -28,10 +29,12 @@ from jinja2 import Environment, StrictUndefined
 
 from minivit import Mimetic
 from minivit.compare import DEFAULT_ARMS, curves
-from minivit.evidence import contrast, final_runs, points, recorded_on, verdict
+from minivit.evidence import contrast, final_runs, points, recorded_on
 from minivit.figures import ARM_NAMES, intervals, training_curves
 from minivit.storage import write_text
+from teaching import lecture
 from teaching.exercises import ROOT
+from teaching.slide_facts import asked, cited, claim, drawing, finding, picture, starts, turns
 
 DECKS = {path.stem: path for path in sorted((ROOT / "teaching" / "decks").glob("*.md"))}
 TEMPLATE = ROOT / "teaching" / "decks" / "deck.html.j2"
@@ -135,12 +138,16 @@ def runs_on(base):
 class Figures(list):
     """The figures of a deck. Each leaves a place on its slide; deck.html.j2 draws it there."""
 
-    def of_cell(self, tag, **size):
+    def of_cell(self, tag, hide="", **size):
+        """The figure that a cell keeps. hide: words in it that would answer a slide's question."""
         _, cell = cell_of(tag)
         kept = [out.data[FIGURE] for out in cell.outputs if FIGURE in out.get("data", {})]
         if len(kept) != 1:
             raise ValueError(f"the cell slide:{tag} keeps {len(kept)} figures, not one")
-        return self.place(kept[0], **size) + _from(tag)
+        words = json.dumps(kept[0], ensure_ascii=False)
+        if hide not in words:
+            raise ValueError(f"{hide!r}, to be hidden, is not in the figure of slide:{tag}")
+        return self.place(json.loads(words.replace(hide, "")), **size) + _from(tag)
 
     def place(self, figure, *, height=None, room=470):
         """The figure's place, as wide as a slide and `room` pixels high; letters grow with it."""
@@ -170,8 +177,14 @@ def slides_of(markdown):
 
 def minutes_of(name):
     """The minutes of a deck: the sum of those with which the notes of its slides begin."""
-    slides = slides_of(DECKS[name].read_text(encoding="utf-8"))
-    return sum(int(MINUTES.match(notes)[1]) for _, notes in slides)
+    return sum(int(MINUTES.match(notes)[1]) for _, notes in slides_of(text_of_deck(name)))
+
+
+def text_of_deck(name):
+    """A deck's Markdown; of "lecture", what the guide picks out of the three."""
+    if name == "lecture":
+        return lecture.markdown({each: text_of_deck(each) for each in DECKS})
+    return DECKS[name].read_text(encoding="utf-8")
 
 
 def mathml(markdown):
@@ -191,17 +204,19 @@ def built(markdown):
     figures = Figures()
     names = {
         "figure": figures.of_cell,
-        "gains": lambda base: figures.place(json.loads(gains(base).to_json())),
-        "curves": lambda base: figures.place(json.loads(final_curves(base).to_json()), room=560),
+        "gains": lambda base, **size: figures.place(json.loads(gains(base).to_json()), **size),
+        "curves": lambda base: figures.place(json.loads(final_curves(base).to_json()), room=520),
+        "turns": lambda: figures.place(json.loads(turns().to_json()), height=385, room=440),
         "theirs": Mimetic(),
-        "controls": {arm: ARM_NAMES[arm] for arm in CONTROLS},
     }
-    names |= {each.__name__: each for each in (printed, said, code, gain, points, verdict)}
+    fetched = (printed, said, code, gain, points, finding, asked, claim, cited, starts)
+    names |= {each.__name__: each for each in (*fetched, picture, drawing)}
     jinja = Environment(undefined=StrictUndefined)
     cells = []
     for slide, notes in slides_of(markdown):
         first, *later = re.split(r"(?m)^\. \. \.$", slide)
-        parts = [("slide", first), *(("fragment", part) for part in later), ("notes", notes)]
+        # Notes within a fragment are shown only while it is: they have to come before the first.
+        parts = [("slide", first), ("notes", notes), *(("fragment", part) for part in later)]
         for kind, text in parts:
             words = mathml(jinja.from_string(text).render(names))
             metadata = {"slideshow": {"slide_type": kind}}
@@ -225,8 +240,8 @@ def main(arguments=None):
     parser.add_argument("folder", type=Path, nargs="?", default=ROOT / "dist" / "slides")
     folder = parser.parse_args(arguments).folder
     folder.mkdir(parents=True, exist_ok=True)
-    for name, path in DECKS.items():
-        write_text(folder / f"{name}.html", built(path.read_text(encoding="utf-8")))
+    for name in (*DECKS, "lecture"):
+        write_text(folder / f"{name}.html", built(text_of_deck(name)))
         print(f"{folder / name}.html: about {minutes_of(name)} minutes")
     print("Open one in a browser; S opens the speaker notes, Esc shows all slides.")
     return 0

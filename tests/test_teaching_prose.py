@@ -1,0 +1,142 @@
+"""Numbers in the instructor's pages: each is that of its statement in FINDINGS.md or CLAIMS.md."""
+
+import json
+import re
+
+import pytest
+
+from teaching.exercises import ROOT
+from teaching.slide_facts import asked, claim, finding
+
+PAGES = {
+    name: " ".join((ROOT / "teaching" / f"{name}.md").read_text(encoding="utf-8").split())
+    for name in ("guide", "exam", "ta_sheet")
+}
+STRONG, WEAK = "On torch_default, ", "On vit_trunc_normal, "
+SIZE = "larger weights alone (norm-matched) end higher than plain."
+SPECTRUM = "mimetic's singular values without its alignment (rotated) end higher than plain."
+OVER = "mimetic ends higher than {}."
+RANDOM = (
+    "Mimetic ends higher than plain: learned positions that start random (standard deviation 0.02)."
+)
+SMALL = "Mimetic ends higher than plain: sin-cos positions × 0.04, so as small as those."
+SHUFFLED = "With shuffled positions (no locality), mimetic still ends higher than plain."
+LOUDER = "Patch embedding × 4, and nothing else, lets plain end higher."
+BOTH_LOUDER = "Mimetic ends higher than plain: patch embedding × 4."
+FLIPPED = "With +I in OV, the rest of mimetic still ends higher than plain."
+HEADS = "Mimetic gains more with 1 head than with 8."
+# (page, words around the numbers, a statement for each {})
+QUOTED = [
+    ("guide", "above plain, norm-matched is at {}, and rotated,", [STRONG + SIZE]),
+    ("guide", "singular values, at {}.", [STRONG + SPECTRUM]),
+    (
+        "guide",
+        "is above both: {} and {}.",
+        [STRONG + OVER.format("norm-matched"), STRONG + OVER.format("rotated")],
+    ),
+    (
+        "guide",
+        "size alone gives {} of mimetic's {} over plain, and {} over norm-matched is left",
+        [WEAK + SIZE, WEAK + OVER.format("plain"), WEAK + OVER.format("norm-matched")],
+    ),
+    ("guide", "with +I in OV the rest of mimetic is at {} above plain", [FLIPPED]),
+    ("guide", "ends *below* plain ({}, {});", [RANDOM, SMALL]),
+    ("guide", "with shuffled ones {} is left", [SHUFFLED]),
+    ("guide", "patch embedding × 4, and nothing else, gains {}, and", [LOUDER]),
+    ("guide", "mimetic gains {} over it where both have it", [BOTH_LOUDER]),
+    ("exam", "the gain with 1 head minus that with 8, is {}.", [HEADS]),
+    (
+        "exam",
+        "above plain: norm-matched {}, mimetic {}; mimetic above norm-matched {}.",
+        [WEAK + SIZE, WEAK + OVER.format("plain"), WEAK + OVER.format("norm-matched")],
+    ),
+    ("exam", "“QK alone ends higher than plain” has {}.", ["QK alone ends higher than plain."]),
+    (
+        "exam",
+        "“Mimetic ends higher than plain” on torch_default has {}.",
+        [STRONG + OVER.format("plain")],
+    ),
+    (
+        "exam",
+        "is {} as the recipe is, {} with the sin-cos table × 0.04, {} with shuffled positions",
+        [STRONG + OVER.format("plain"), SMALL, SHUFFLED],
+    ),
+    ("exam", "patch embedding × 4, and nothing else, gains {} over plain", [LOUDER]),
+    ("ta_sheet", "with 1 head minus with 8 it is {}, not known", [HEADS]),
+    (
+        "ta_sheet",
+        "norm-matched is at {} above plain, mimetic at {} above norm-matched. On vit_trunc_normal",
+        [STRONG + SIZE, STRONG + OVER.format("norm-matched")],
+    ),
+    ("ta_sheet", "a large part is: norm-matched is at {} above plain", [WEAK + SIZE]),
+    ("ta_sheet", "below plain: {} with random ones", [RANDOM]),
+]
+
+
+def wrong_numbers(pages):
+    """What stands in the pages and not in the records, or under another statement."""
+    pages, found = dict(pages), []
+    for page, words, texts in QUOTED:
+        expected = words.format(*map(finding, texts))
+        if expected not in pages[page]:
+            found.append(f"{page}: {expected}")
+        pages[page] = pages[page].replace(expected, "")
+    for page, text in pages.items():
+        found += [f"{page}: {interval}" for interval in re.findall(r"\S+ \[[+−][^\]]*\]", text)]
+    mixed = claim("In GPT-2's W_Q W_Kᵀ it is negative")["ours, beyond chance"]
+    if mixed not in pages["ta_sheet"]:
+        found.append(f"ta_sheet: {mixed}")
+    for words in ("{} questions were asked", "Of {} right intervals", "so with {} chances"):
+        if words.format(asked()) not in pages["exam"]:
+            found.append(f"exam: {words.format(asked())}")
+    return found
+
+
+def test_numbers_in_the_instructors_pages_are_those_of_the_records():
+    assert wrong_numbers(PAGES) == []
+    assert finding(FLIPPED).verdict == finding(HEADS).verdict == "not known"
+    assert finding(RANDOM).verdict == finding(SMALL).verdict == "does not hold"
+
+
+@pytest.mark.parametrize(
+    "page, old, new",
+    [
+        ("guide", "and +3.4 [+2.4, +4.3]", "and +3.5 [+2.4, +4.3]"),
+        ("guide", "−2.0 [−3.1, −0.8], −2.2 [−3.6, −0.7]", "−2.2 [−3.6, −0.7], −2.0 [−3.1, −0.8]"),
+        ("guide", "gains +2.1 [+1.8, +2.4] †", "gains +2.1 [+1.8, +2.4]"),
+        ("exam", "has +0.9 [+0.2, +1.5]", "has +0.9 [+0.2, +1.5] †"),
+        ("exam", "42 questions", "41 questions"),
+        ("ta_sheet", "negative in 69", "negative in 96"),
+        ("ta_sheet", "What not to answer", "One more: +9.9 [+9.0, +9.9]"),
+    ],
+)
+def test_each_kind_of_wrong_number_is_seen(page, old, new):
+    assert PAGES[page].count(old) == 1
+    assert wrong_numbers({**PAGES, page: PAGES[page].replace(old, new)})
+
+
+def leaks(text):
+    """Lines of solved cells that stand in a text."""
+    for path in (ROOT / "solutions").glob("*.ipynb"):
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            source = "".join(cell["source"])
+            for solved in re.findall(r"### BEGIN SOLUTION(.*?)### END SOLUTION", source, re.S):
+                lines = (" ".join(line.split()) for line in solved.splitlines())
+                yield from (line for line in lines if len(line) > 15 and line in text)
+
+
+def test_the_exam_has_ten_answers_sixty_marks_and_no_solution():
+    exam = (ROOT / "teaching" / "exam.md").read_text(encoding="utf-8")
+    parts = re.split(r"(?m)^## ", exam)[1:]
+    assert len(parts) == 10
+    for number, part in enumerate(parts, start=1):
+        head, _, answer = part.partition("**Answer.**")
+        assert head.startswith(f"{number} · ")
+        marks = int(re.search(r"\((\d+)\)$", head.splitlines()[0])[1])
+        assert sum(map(int, re.findall(r"\((\d)\)", answer))) == marks, head
+    total = sum(int(re.search(r"\((\d+)\)\n", part)[1]) for part in parts)
+    assert exam.split("\n\n")[1].startswith(f"{total} marks")
+    assert "```" not in exam and list(leaks(" ".join(exam.split()))) == []
+    solved = json.loads((ROOT / "solutions" / "03_why_the_identity.ipynb").read_text("utf-8"))
+    cells = " ".join(" ".join("".join(cell["source"]).split()) for cell in solved["cells"])
+    assert list(leaks(cells))
