@@ -14,10 +14,10 @@ import torch
 import yaml
 from torch import nn
 
-from minivit import ViT, ViTConfig
+from minivit import Mimetic, ViT, ViTConfig
 from minivit.bases import BASES
 from minivit.evidence import behind, contrast, final_runs, recorded_on
-from minivit.figures import intervals
+from minivit.figures import intervals, line_plot
 from teaching.exercises import ROOT
 
 PAGES = {"findings": ROOT / "benchmarks" / "FINDINGS.md", "claims": ROOT / "CLAIMS.md"}
@@ -127,6 +127,21 @@ def turns():
         raise ValueError("a variant has fewer than two pairs of final runs")
     source = f"{recorded_on(behind(rows.values()))} · test accuracy, base torch_default"
     return intervals(rows, title="Mimetic minus plain, when one thing is changed", source=source)
+
+
+def heads(text):
+    """A figure of lines such as "d = 192, 3 heads of width 64: 0.392"; ValueError where none is."""
+    found = re.findall(r"d = +(\d+), +(\d+) heads of width +\d+: ([0-9.]+)", text)
+    if not found:
+        raise ValueError(f"no line on the heads of a network in:\n{text}")
+    lines = {}
+    for dim, number, mean in found:
+        places, values = lines.setdefault(f"width {dim}", ([], []))
+        places.append(int(number))
+        values.append(float(mean))
+    about = {"x": "number of heads", "y": "mean of the diagonal after the cut"}
+    about |= {"source": f"target {Mimetic.alpha_qk} Z + {Mimetic.beta_qk} I"}
+    return line_plot(lines, title="W_Q W_Kᵀ of one head", **about)
 
 
 def starts(dim=192, layers=12):

@@ -6,6 +6,7 @@ question. The three make a fourth, the lecture of `teaching.lecture`. What is sh
 
     {{ figure("every-head") }}              the kept figure of the cell tagged slide:every-head
     {{ printed("twin", "^right") }}         what this cell printed: the lines that hold a pattern
+    {{ table("order") }}                    what it printed in columns
     {{ said("claim", "gains ([.0-9]+)") }}  one number out of what it printed
     {{ code("write-mimetic") }}             the cell itself
     {{ gains("torch_default") }}            a figure made from the final records, now
@@ -34,7 +35,17 @@ from minivit.figures import ARM_NAMES, intervals, training_curves
 from minivit.storage import write_text
 from teaching import lecture
 from teaching.exercises import ROOT
-from teaching.slide_facts import asked, cited, claim, drawing, finding, picture, starts, turns
+from teaching.slide_facts import (
+    asked,
+    cited,
+    claim,
+    drawing,
+    finding,
+    heads,
+    picture,
+    starts,
+    turns,
+)
 
 DECKS = {path.stem: path for path in sorted((ROOT / "teaching" / "decks").glob("*.md"))}
 TEMPLATE = ROOT / "teaching" / "decks" / "deck.html.j2"
@@ -97,6 +108,17 @@ def printed(tag, pattern=""):
     size = min(32, 1850 // max(map(len, lines)))  # pixels, so that the longest line fits
     text = escape("\n".join(lines))
     return f'<pre style="font-size: {size}px">{text}</pre>\n\n{_from(tag)}'
+
+
+def table(tag):
+    """What a cell printed in columns, as a table. ValueError where its lines differ in columns."""
+    rows = [line.split() for line in text_of(tag).splitlines()]
+    rows = [[" ".join(row[: 1 - len(rows[0])]), *row[1 - len(rows[0]) :]] for row in rows]
+    if len(rows) < 2 or {len(row) for row in rows} != {len(rows[0])} or not all(map(all, rows)):
+        raise ValueError(f"slide:{tag} prints no table:\n{text_of(tag)}")
+    head, *body = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows)
+    lines = f"<tr>{head.replace('td>', 'th>')}</tr>" + "".join(f"<tr>{row}</tr>" for row in body)
+    return f'<table class="printed">{lines}</table>\n\n{_from(tag)}'
 
 
 def code(tag):
@@ -206,10 +228,13 @@ def built(markdown):
         "figure": figures.of_cell,
         "gains": lambda base, **size: figures.place(json.loads(gains(base).to_json()), **size),
         "curves": lambda base: figures.place(json.loads(final_curves(base).to_json()), room=520),
+        "heads": lambda tag: (
+            figures.place(json.loads(heads(text_of(tag)).to_json()), room=500) + _from(tag)
+        ),
         "turns": lambda: figures.place(json.loads(turns().to_json()), height=385, room=440),
         "theirs": Mimetic(),
     }
-    fetched = (printed, said, code, gain, points, finding, asked, claim, cited, starts)
+    fetched = (printed, table, said, code, gain, points, finding, asked, claim, cited, starts)
     names |= {each.__name__: each for each in (*fetched, picture, drawing)}
     jinja = Environment(undefined=StrictUndefined)
     cells = []

@@ -7,7 +7,8 @@ import pytest
 from benchmarks.statements import statements
 from minivit.evidence import load_records, points, verdict, withstand
 from teaching import slide_facts
-from teaching.slide_facts import asked, claim, finding, paper, starts, turns
+from teaching.slide_facts import asked, claim, finding, heads, paper, starts, turns
+from teaching.slides import text_of
 
 
 def test_a_finding_is_what_the_records_say():
@@ -86,3 +87,15 @@ def test_where_it_turns_shows_the_pages_numbers():
     ):
         mean, low, high = re.findall(r"[+−][0-9.]+", finding(text).points)
         assert f"{name} {mean} from {low} to {high}, 5 seeds" in words
+
+
+def test_heads_are_drawn_as_they_were_printed():
+    text = text_of("more-heads")
+    printed = re.findall(r"d = (\d+), +(\d+) heads of width +\d+: ([0-9.]+)", text)
+    assert len(printed) == len(text.splitlines())
+    drawn = [
+        (line.name, str(int(place)), f"{value:.3f}")
+        for line in heads(text).data
+        for place, value in zip(line.x, line.y, strict=True)
+    ]
+    assert drawn == [(f"width {dim}", number, mean) for dim, number, mean in printed]

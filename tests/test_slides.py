@@ -61,7 +61,7 @@ def faults_of_slide(slide):
             yield f"{title.text}: more than one {kind}"
     if "$" in slide.text or "{{" in slide.text or "\\" in slide.text:
         yield f"{title.text}: something was not rendered"
-    for other in slide.select("pre, math, .figure, .drawing, .from"):
+    for other in slide.select("pre, .printed, math, .figure, .drawing, .from"):
         other.extract()
     words = re.findall(r"\S*[^\W\d]\S*", slide.text)
     if len(words) > WORDS:
@@ -160,6 +160,8 @@ def test_what_is_not_there_is_a_sentence(monkeypatch):
         ('{{ said("significance", "no such (words)") }}', "is 0 times in slide:significance"),
         ('{{ said("significance", "([0-9])") }}', "times in slide:significance"),
         ('{{ printed("significance", "no such") }}', "no line of slide:significance"),
+        ('{{ table("claim") }}', "slide:claim prints no table"),
+        ('{{ heads("twin") }}', "no line on the heads"),
         ('{{ gains("no_base") }}', "'no_base' is not one of torch_default"),
     ):
         with pytest.raises(ValueError, match=words):
@@ -184,11 +186,26 @@ def test_one_tag_is_on_one_cell(tmp_path):
 
 
 def test_every_tag_is_used_and_predictions_stay_out():
-    used = set(re.findall(r'(?:figure|said|printed|code)\("([\w-]+)"', " ".join(TEXTS.values())))
+    used = set(
+        re.findall(
+            r'(?:figure|heads|said|printed|table|code)\("([\w-]+)"', " ".join(TEXTS.values())
+        )
+    )
     assert {f"slide:{tag}" for tag in used} == set(slides.tagged())
     for tag in used:
         assert "you said" not in slides.text_of(tag)
     assert slides.text_of("significance").startswith(" DeiT")
+
+
+def test_a_table_has_what_the_cell_printed():
+    """Cells against the printed text: nothing lost, each number in its column."""
+    for tag in ("order", "arms-in-numbers", "small-print"):
+        shown = BeautifulSoup(slides.table(tag), "html.parser")
+        rows = [[cell.text for cell in row.select("th, td")] for row in shown.select("tr")]
+        printed = slides.text_of(tag).splitlines()
+        assert [" ".join(row).split() for row in rows] == [line.split() for line in printed]
+        first = [re.split(r"\s{2,}", line.strip())[0] for line in printed]
+        assert [row[0] for row in rows] == first
 
 
 def minutes_stated(guide):
