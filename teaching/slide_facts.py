@@ -141,7 +141,11 @@ def heads(text):
         values.append(float(mean))
     about = {"x": "number of heads", "y": "mean of the diagonal after the cut"}
     about |= {"source": f"target {Mimetic.alpha_qk} Z + {Mimetic.beta_qk} I"}
-    return line_plot(lines, title="W_Q W_Kᵀ of one head", **about)
+    figure = line_plot(lines, title="W_Q W_Kᵀ of one head", **about)
+    for size, (line, (places, _)) in enumerate(zip(figure.data, lines.values(), strict=True)):
+        if len(places) == 1:  # a ring around the point that it agrees with
+            line.update(marker={"size": 12 + 4 * size, "symbol": "circle-open", "line_width": 3})
+    return figure
 
 
 def starts(dim=192, layers=12):
