@@ -68,13 +68,13 @@ class Budget:
 
     def __init__(self, deadline, epochs, expected=None, clock=time.monotonic):
         self.deadline, self.epochs, self.expected, self.clock = deadline, epochs, expected, clock
-        self.done, self.marks, self.seconds, self.last = 0, [clock()], [], None
+        self.last, self.marks, self.seconds = None, [clock()], []
 
     def __call__(self, epoch):
-        self.done, self.last = epoch.epoch, epoch
+        self.last = epoch
         self.seconds.append(epoch.seconds)
         self.marks.append(self.clock())
-        if self.done < self.epochs and self.marks[-1] + MARGIN * self._longest() > self.deadline:
+        if epoch.epoch < self.epochs and self.marks[-1] + MARGIN * self._longest() > self.deadline:
             raise OutOfTime
 
     def _longest(self):
@@ -102,7 +102,8 @@ def do(job, deadline, expected, task):
     try:
         record = run_arm(job.arm, task, callback=budget)
     except OutOfTime:
-        at = {"epochs": budget.done, "epoch_seconds": budget.seconds, "last": asdict(budget.last)}
+        last = budget.last
+        at = {"epochs": last.epoch, "epoch_seconds": budget.seconds, "last": asdict(last)}
         return "unfinished", at | budget.pace()
     return "done", {"record": asdict(record)} | budget.pace()
 
@@ -168,7 +169,6 @@ def measure_attempts(job, task):
         "errors": errors,
         "way": way,
         "batch": batch,
-        "flops": batch * training_flops(recipe.model),
         "precision": str(pick_precision(device).dtype),
         "device": describe_machine(device),
         "torch": torch.__version__,

@@ -62,8 +62,7 @@ def _plain(variant):
 def _runs(results, base, attentions=PAIR, seeds=SEEDS, variant="", alone=False):
     """Final runs, one seed after the other, so that what is there can be paired.
 
-    alone: nothing runs beside any of them; else beside none but the first, whose seconds can be
-    quoted then.
+    alone: each has the device for itself, so that its seconds can be quoted; else the first has.
     """
     for seed in seeds:
         for attention in attentions:

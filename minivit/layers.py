@@ -51,8 +51,10 @@ class AttentionLayer(NamedTuple):
         """
         query, key, _ = self._parts(tokens)
         logits = query @ key.mT / math.sqrt(query.shape[-1])
+        if not self.causal:
+            return logits
         later = torch.ones(logits.shape[-2:], dtype=torch.bool, device=logits.device).triu(1)
-        return logits.masked_fill(later, -math.inf) if self.causal else logits
+        return logits.masked_fill(later, -math.inf)
 
     def mix(self, logits, tokens):
         """softmax(logits) x W_V, all heads side by side, through W_proj."""
