@@ -15,6 +15,7 @@ MINIVIT_DATA ?= $(abspath $(wildcard ../shared/data))
 
 VENV := .venv
 BIN := $(VENV)/bin
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
 NOTEBOOKS = $(wildcard lessons/*.ipynb solutions/*.ipynb)
 START = $(firstword $(wildcard lessons/00_start_here.ipynb lessons/05_training_on_cifar10.ipynb) lessons)
 # JupyterLab refuses to start as root, who is the only user of many containers.
@@ -31,7 +32,7 @@ else
 OFFLINE = MINIVIT_SOURCE=synthetic
 endif
 
-.PHONY: help lab test slow lint format bench claims exercises matrix term grade regrade key gradescope slides pages student-release wheel colab atlas retarget picture clean
+.PHONY: help lab test unit slow lint format bench claims exercises matrix term grade regrade key gradescope slides pages student-release wheel colab atlas retarget picture clean
 .NOTPARALLEL:
 
 help:  ## list the targets (what `make` alone does)
@@ -42,18 +43,22 @@ lab: $(VENV)/.lab  ## create .venv, install, open JupyterLab on the first lesson
 	$(BIN)/python -m jupyterlab $(AS_ROOT) --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/$(START) \
 	  $(LAB_FLAGS)
 
-test: $(VENV)/.test  ## create .venv, install, run every check: style, unit tests, lessons
-	@echo "== 1 of 3: style (ruff)"
+test: $(VENV)/.test  ## create .venv, install, run every check: style, unit tests, the rest, lessons
+	@echo "== 1 of 4: style (ruff)"
 	@$(MAKE) --no-print-directory lint
-	@echo "== 2 of 3: unit tests"
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
-	@echo "== 3 of 3: lessons and solutions, at the smallest scale"
-	$(if $(NOTEBOOKS),MINIVIT_RUNS=$$(mktemp -d) $(OFFLINE) MINIVIT_SCALE=smoke OMP_NUM_THREADS=1 $(BIN)/python -m pytest \
-	  -n $(WORKERS) --dist loadscope --nbval-lax --nbval-current-env --nbval-cell-timeout=120 \
-	  $(NOTEBOOKS),@echo "no notebooks yet")
+	@echo "== 2 of 4: unit tests, parity"
+	@$(MAKE) --no-print-directory unit
+	@echo "== 3 of 4: kill matrix, browsers, several processes"
+	$(PYTEST) -m "integration and not slow"
+	@echo "== 4 of 4: lessons and solutions, at the smallest scale"
+	$(if $(NOTEBOOKS),MINIVIT_RUNS=$$(mktemp -d) $(OFFLINE) MINIVIT_SCALE=smoke $(PYTEST) \
+	  --nbval-lax --nbval-current-env --nbval-cell-timeout=120 $(NOTEBOOKS),@echo "no notebooks yet")
+
+unit: $(VENV)/.test  ## unit tests only: about a minute, to be run often
+	$(PYTEST) -m "not integration and not slow"
 
 slow: $(VENV)/.test  ## attacks on the grader, kills, and all that takes minutes (SLOW=kill: by name)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope -m slow $(if $(SLOW),-k "$(SLOW)")
+	$(PYTEST) -m slow $(if $(SLOW),-k "$(SLOW)")
 
 lint: $(VENV)/.test  ## check style only
 	$(BIN)/python -m ruff check .

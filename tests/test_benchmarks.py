@@ -30,6 +30,7 @@ CONFIG = ViTConfig(image_size=16, patch_size=4, dim=32, depth=2, heads=4)
 OWN_TESTS = ("processes", "browser", "grading")
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", [n for n in run.BENCHMARKS if n not in OWN_TESTS])
 def test_quick_mode_runs(name, capsys):
     run.main(["--quick", "--only", name, "--repeats", "2"])
@@ -54,6 +55,7 @@ def test_quick_mode_grades_where_there_is_a_sandbox(capsys):
 
 
 @pytest.mark.browser
+@pytest.mark.integration
 def test_quick_mode_runs_a_browser_where_there_is_one(capsys):
     run.main(["--quick", "--only", "browser", "--repeats", "1"])
     printed = capsys.readouterr().out
@@ -62,16 +64,19 @@ def test_quick_mode_runs_a_browser_where_there_is_one(capsys):
 
 
 def test_the_parts_of_make_test_are_read_from_its_output():
-    said = "== 2 of 3\n1754 passed, 6 skipped in 428.31s (0:07:08)\n== 3\n378 passed in 142.00s\n"
+    said = (
+        "== 2 of 4\n1754 passed, 6 skipped in 58.31s\n"
+        "== 3\n321 passed, 2 warnings in 428.31s (0:07:08)\n== 4\n378 passed in 142.00s\n"
+    )
     done = subprocess.CompletedProcess("make test", 0, said)
     found = [(row.what.rpartition(": ")[2], row.median) for row in suite.rows(done, 600.4)]
-    assert found[:2] == [("1754 passed, 6 skipped", "428 s"), ("378 passed", "142 s")]
-    assert found[2] == ("all of it, style included", "600 s")
+    assert found[:2] == [("1754 passed, 6 skipped", "58 s"), ("321 passed, 2 warnings", "428 s")]
+    assert found[2:] == [("378 passed", "142 s"), ("all of it, style included", "600 s")]
     cells = (
         "30.00s call     tests/test_model.py::test_a\n1.50s setup    lessons/00_a.ipynb::Cell 0\n"
         "2.50s call     lessons/01_b.ipynb::Cell 3\n2.00s call     lessons/00_a.ipynb::Cell 4\n"
     )
-    _, _, slowest, _ = suite.rows(subprocess.CompletedProcess("make test", 0, said + cells), 1.0)
+    *_, slowest, _ = suite.rows(subprocess.CompletedProcess("make test", 0, said + cells), 1.0)
     assert "slowest of 2 lessons, 00_a" in slowest.what and slowest.median == "4 s"
     with pytest.raises(RuntimeError, match="1 failed"):
         suite.rows(subprocess.CompletedProcess("make test", 2, "1 failed, 3 passed in 2s"), 9.0)

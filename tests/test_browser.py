@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SMALL = {"MINIVIT_SCALE": "smoke", "MINIVIT_SOURCE": "synthetic"}
 pytestmark = [
     pytest.mark.browser,
+    pytest.mark.integration,
     pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium here"),
 ]
 

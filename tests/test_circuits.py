@@ -435,6 +435,7 @@ def test_keywords_are_arguments_too():
     assert torch.allclose(attention_maps(named, x)[0], there, atol=1e-6)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_compiled_model_that_has_run_is_heard(whole):
     """What was compiled before a hook came runs without it: no maps, and no word."""

@@ -42,6 +42,7 @@ def test_a_wrong_word_is_a_sentence(words, sentence, capsys):
     assert sentence in error and "Traceback" not in error
 
 
+@pytest.mark.integration
 def test_an_arm_that_is_named_twice_is_run_once(tmp_path, capsys):
     words = [
         "compare",
@@ -65,6 +66,7 @@ def test_the_laptop_scale_has_enough_generated_images(tmp_path):
         assert len(prepare(recipe, cifar10(source="synthetic"), tmp_path).train) >= 200
 
 
+@pytest.mark.integration
 def test_it_runs_as_a_module():
     done = subprocess.run(
         [sys.executable, "-m", "minivit", "--help"], capture_output=True, text=True, check=True
@@ -72,6 +74,7 @@ def test_it_runs_as_a_module():
     assert all(command in done.stdout for command in ("compare", "inspect", "doctor"))
 
 
+@pytest.mark.integration
 def test_a_variant_s_epochs_are_those_that_are_run(tmp_path, capsys):
     words = ["compare", "--scale", "smoke", "--source", "synthetic", "--arms", "plain"]
     words += ["--out", str(tmp_path / "runs"), "--variant", "epochs=1"]

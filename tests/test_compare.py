@@ -94,6 +94,7 @@ def test_a_record_names_the_code_that_was_loaded_not_what_the_checkout_is_later(
     assert [(r.commit, r.dirty) for r in (record, again)] == [("loaded", False)] * 2
 
 
+@pytest.mark.integration
 def test_processes_give_the_same_records_as_one(task, data, tmp_path):
     arms = [arm("plain"), arm("mimetic")]
     heard = []
@@ -183,6 +184,7 @@ def test_ctrl_c_says_how_to_go_on(task, monkeypatch):
     assert "run the same again to go on" in " ".join(stopped.value.__notes__)
 
 
+@pytest.mark.integration
 def test_a_failing_run_is_named(task):
     broken = replace(task, train=replace(task.train, images=task.train.images[..., :24, :24]))
     with pytest.raises(RuntimeError, match=r"torch_default, plain, seed 0: ValueError: .*24"):

@@ -186,6 +186,7 @@ WORDS = "model=vit_tiny size=32 patch=16 epochs=2 warmup-epochs=0.5 batch-size=8
 COMMAND = [f"--{word}" for word in f"{WORDS} min-area=0.5".split()]
 
 
+@pytest.mark.integration
 def test_the_command_trains_and_two_processes_do_the_same(folder, tmp_path, capsys):
     where = [str(folder / "train"), str(folder / "validation")]
     alone = tmp_path / "alone"

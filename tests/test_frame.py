@@ -80,6 +80,7 @@ def test_bounds_are_lower_bounds():
         assert re.fullmatch(r">=[\d.]+", specifier)
 
 
+@pytest.mark.integration
 def test_import_is_cheap():
     heavy = ["torchvision", "plotly", "ipywidgets", "scipy", "timm", "PIL", "safetensors", "tqdm"]
     # What torch itself brings along is not minivit's to avoid.

@@ -18,6 +18,8 @@ from minivit.pretrained import load_pretrained
 from minivit.records import load_records
 from minivit.storage import read_tensors, write_tensors
 
+pytestmark = pytest.mark.integration
+
 ids = [reader.name for reader in READERS]
 
 

@@ -34,6 +34,8 @@ from minivit.runtime import Precision
 from minivit.storage import read_tensors, write_tensors
 from minivit.variants import vary
 
+pytestmark = pytest.mark.integration
+
 ROOT = Path(__file__).parents[1]
 RECIPE = replace(
     SMOKE,

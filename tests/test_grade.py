@@ -25,6 +25,8 @@ from teaching.sandbox import bwrap, seccomp
 from teaching.sandbox.box import LIMITS, Sandbox, SandboxEnded, learner_package
 from teaching.submissions import MOST_BYTES, Submission, read, read_folder
 
+pytestmark = pytest.mark.integration
+
 NOTEBOOK = SOLUTIONS / "01_patches_attention_and_forms.ipynb"  # 3, 5, 4 and 4 points
 KEYS = questions_of(NOTEBOOK)
 SOLUTION = read("solution", NOTEBOOK)

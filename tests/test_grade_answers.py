@@ -11,6 +11,8 @@ from teaching.keys import KEYS
 from teaching.sandbox.box import LIMITS, Sandbox
 from teaching.session import MOST_PROBLEMS, MOST_WORDS, grade_one
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.mark.parametrize("cell", ["raise ValueError({})", "def patch_matrix(kernel): raise E({})"])
 @pytest.mark.parametrize("text", [r"'\ud800'", "10**6 * 'x'"], ids=["no character", "long"])

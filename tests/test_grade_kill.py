@@ -12,6 +12,8 @@ from test_grade import ANSWERS, ONE_WRONG, InProcess, run, submission
 from teaching import grade as grading
 from teaching.grade import NotReady, _alone_in
 
+pytestmark = pytest.mark.integration
+
 # Grades the class below with code run in its own process: what is killed here is the bookkeeping.
 # Each record is written slowly, so that a kill often meets a file that is only half there.
 DRIVER = """

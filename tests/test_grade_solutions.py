@@ -10,6 +10,8 @@ from teaching.sandbox.box import LIMITS, Sandbox, require
 from teaching.session import grade_one
 from teaching.submissions import read
 
+pytestmark = pytest.mark.integration
+
 try:
     require()
 except ValueError as error:

@@ -16,6 +16,8 @@ from teaching.gradescope import bundle
 from teaching.sandbox import container
 from teaching.sandbox.box import Sandbox
 
+pytestmark = pytest.mark.integration
+
 
 def needs():
     """Why a second user can't run learners' code here: "" where it can."""

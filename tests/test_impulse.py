@@ -206,6 +206,7 @@ def test_impulse(check):
     check(minivit.impulse)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", MUTANTS)
 def test_mutant_is_caught(name):
     wrong = mutant(MUTANTS[name])

@@ -291,6 +291,7 @@ def test_every_librarys_vit_computes_the_intended_map(kind):
     check_maps(minivit.init, kind)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", MUTANTS)
 def test_mutant_is_caught(name):
     wrong = mutant(MUTANTS[name])
@@ -302,6 +303,7 @@ def test_mutant_is_caught(name):
     pytest.fail(f"no check notices the mistake: {name}")
 
 
+@pytest.mark.integration
 def test_the_harness_itself_passes_the_right_code():
     for check in CHECKS:
         check(mutant([]))

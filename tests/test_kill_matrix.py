@@ -11,6 +11,8 @@ from teaching import kill_matrix
 from teaching.keys import KEYS
 from teaching.term import hidden_cases, read_secret, variant_rng, write_secret
 
+pytestmark = pytest.mark.integration
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "teaching" / "kill_matrix.md"
 

@@ -38,6 +38,8 @@ from minivit.runtime import stream
 from minivit.surgery import taken_out
 from minivit.train import decay_groups
 
+pytestmark = pytest.mark.integration
+
 LESSONS = Path(__file__).resolve().parents[1] / "lessons"
 
 

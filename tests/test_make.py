@@ -79,8 +79,11 @@ def test_lab_installs_once_and_opens_the_lesson(machine):
 def test_test_works_alone_and_serves_lab(machine):
     status, printed, asked = make(machine, "test")
     assert status == 0 and installs(asked) == ["-m pip install -e .[lab,test]"]
-    order = [printed.index(heading) for heading in ("1 of 3", "2 of 3", "3 of 3")]
+    order = [printed.index(heading) for heading in ("1 of 4", "2 of 4", "3 of 4", "4 of 4")]
     assert order == sorted(order)
+    # No test is left out, and none runs twice.
+    first, second = (re.search(r"-m (?!pytest)(.*) DATA=", line)[1] for line in asked[-3:-1])
+    assert second == "integration and not slow" and first == f"not {second}"
     assert "--nbval-lax" in asked[-1] and "SCALE=smoke" in asked[-1]
     assert not installs(make(machine, "test")[2]) and not installs(make(machine, "lab")[2])
 

@@ -12,6 +12,8 @@ from benchmarks.lab import CHROMIUM, browser_page
 from teaching.slides import without_predictions
 from tools import pages as tool
 
+pytestmark = pytest.mark.integration
+
 LESSONS = {path.stem: path for path in sorted((tool.ROOT / "lessons").glob("*.ipynb"))}
 MARKDOWN, CODE = nbformat.v4.new_markdown_cell, nbformat.v4.new_code_cell
 

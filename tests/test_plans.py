@@ -12,6 +12,8 @@ from minivit.checks.chance import inverse, leftover, moved, related
 from minivit.checks.measures import returned
 from teaching.keys import KEYS, own_stream
 
+pytestmark = pytest.mark.integration
+
 QUESTION, KEY = QUESTIONS["own-stream"], KEYS["own-stream"]
 
 

@@ -137,6 +137,7 @@ def test_minivits_own_files_are_known(tmp_path):
         load_pretrained(path, heads=2)
 
 
+@pytest.mark.integration
 def test_a_checkpoint_of_a_training_is_known(tmp_path):
     from minivit.data import cifar10
     from minivit.recipes import SMOKE

@@ -82,6 +82,7 @@ def task(data, folder):
     return prepare(SMOKE, data, folder, role="final")
 
 
+@pytest.mark.integration
 def test_a_run_made_again_gives_the_same_history_and_a_changed_record_does_not(tmp_path):
     data = cifar10(source="synthetic")
     chosen = arm("mimetic", variant="heads=4", learning_rate=3e-3)

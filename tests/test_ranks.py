@@ -13,6 +13,8 @@ from minivit.data import cifar10, epoch_batches
 from minivit.ranks import Ranks, join, local_device
 from minivit.storage import read_tensors
 
+pytestmark = pytest.mark.integration
+
 SCRIPT = Path(__file__).parent / "ranks_training.py"
 
 

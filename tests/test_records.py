@@ -94,6 +94,7 @@ def test_shipped_records_load():
     assert Path(records_module.__file__).name == "records.py"
 
 
+@pytest.mark.integration
 def test_the_folder_beside_the_module_is_what_ships(tmp_path):
     """A copy of the package with one record in minivit/records/ finds it."""
     package = Path(records_module.__file__).parent

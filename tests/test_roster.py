@@ -206,6 +206,7 @@ def test_a_linked_folder_is_not_followed(folder, tmp_path):
     assert ann.problem and not ann.cells
 
 
+@pytest.mark.integration
 def test_a_file_name_can_be_anything(folder, tmp_path):
     at = folder("x" * 240 + ".ipynb", "=@SUM(A1).ipynb".replace("=@", "@"))
     shutil.copy(NOTEBOOK, os.fsencode(at) + b"/\xff.ipynb")

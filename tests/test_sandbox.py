@@ -15,6 +15,8 @@ from minivit.checks import calls
 from teaching.sandbox.places import Places
 from teaching.sandbox.processes import memory_of
 
+pytestmark = pytest.mark.integration
+
 SIZE = 50_000_000
 
 

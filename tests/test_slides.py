@@ -11,6 +11,8 @@ from bs4 import BeautifulSoup
 from benchmarks.lab import CHROMIUM, browser_page
 from teaching import lecture, slides
 
+pytestmark = pytest.mark.integration
+
 TEXTS = {name: path.read_text(encoding="utf-8") for name, path in slides.DECKS.items()}
 WORDS = 45  # on one slide, title and tables included; outputs, formulas and numbers are not
 

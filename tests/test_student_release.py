@@ -18,6 +18,8 @@ from teaching.exercises import BEGIN, END, SOLUTIONS
 from teaching.keys import KEYS
 from teaching.student_release import contents, write
 
+pytestmark = pytest.mark.integration
+
 MARKED = re.compile(rf"{BEGIN}\n(.*?){END}", re.DOTALL)
 
 

@@ -62,6 +62,7 @@ def test_nothing_taken_changes_nothing(images):
         assert torch.allclose(found, model(images), atol=1e-5)
 
 
+@pytest.mark.integration
 def test_a_part_is_taken_out_of_a_compiled_model_that_has_run(images):
     model = shaken("minivit")
     taken = 0.5 * qk(AttentionWeights.of(model))

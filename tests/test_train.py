@@ -831,6 +831,7 @@ def one_thread():
     torch.set_num_threads(before)
 
 
+@pytest.mark.integration
 def test_a_killed_process_goes_on_with_the_same_bits(tmp_path, one_thread):
     tests, file = Path(__file__).parent, tmp_path / "run.safetensors"
     child = subprocess.Popen(

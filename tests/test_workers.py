@@ -16,6 +16,8 @@ import pytest
 import minivit.workers as module
 from minivit.workers import in_processes
 
+pytestmark = pytest.mark.integration
+
 ROOT = Path(__file__).resolve().parents[1]
 
 

@@ -202,12 +202,12 @@ def shared(found, axis=None):
 
     None: any two whatever. False where there are no such two.
     """
-    alike = [
-        np.array_equal(one.order, two.order)
-        for one, two in combinations(_once(found), 2)
-        if axis is None or one.pair[axis] == two.pair[axis]
-    ]
-    return bool(alike) and all(alike)
+    together = {}
+    for plan in _once(found):
+        key = None if axis is None else plan.pair[axis]
+        together.setdefault(key, []).append(plan.order.tobytes())
+    several = [orders for orders in together.values() if len(orders) > 1]
+    return bool(several) and all(len(set(orders)) == 1 for orders in several)
 
 
 def unset(found):
