@@ -210,6 +210,7 @@ def text_of_deck(name):
 
 
 def mathml(markdown):
+    """Markdown with MathML, which browsers draw by themselves, in place of $$…$$ and $…$."""
     from latex2mathml.converter import convert
 
     kinds = ((r"\$\$(.+?)\$\$", "block"), (r"\$(.+?)\$", "inline"))

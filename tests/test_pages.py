@@ -15,6 +15,8 @@ from tools import pages as tool
 pytestmark = pytest.mark.integration
 
 LESSONS = {path.stem: path for path in sorted((tool.ROOT / "lessons").glob("*.ipynb"))}
+# Pages that a phone has to scroll: figures in all of them, equations in the first.
+WIDE = ("01a_patches_and_attention", "03_why_the_identity", "06_comparing_with_pretrained")
 MARKDOWN, CODE = nbformat.v4.new_markdown_cell, nbformat.v4.new_code_cell
 
 
@@ -92,6 +94,18 @@ def test_a_page_keeps_every_cell_and_figure_of_its_lesson(soups):
         assert len(soup.select("main :is(h1, h2, h3)")) == len(headings)
 
 
+def test_equations_are_drawn_by_the_browser_itself(soups):
+    for stem, path in LESSONS.items():
+        cells = nbformat.read(path, as_version=4).cells
+        text = "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+        soup = soups[f"{stem}.html"]
+        assert len(soup.select('p > math[display="block"]')) == text.count("$$") / 2, stem
+        assert "$$" not in soup.get_text() and "\\" not in "".join(
+            node.get_text() for node in soup.select("math")
+        ), stem
+    assert soups["03_why_the_identity.html"].select("math")
+
+
 def test_what_answers_a_prediction_is_folded_and_nothing_else(soups):
     soup = soup_of(
         MARKDOWN("**Predict.** More than 2?"),
@@ -132,7 +146,7 @@ def test_on_a_phone_nothing_sticks_out_and_figures_are_wide_enough_to_be_scrolle
     for name, text in built.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     with browser_page(390, 844) as page:
-        for stem in ("03_why_the_identity", "06_comparing_with_pretrained"):
+        for stem in WIDE:
             page.goto((tmp_path / f"{stem}.html").as_uri())
             figure = page.locator("[data-figure]").first
             page.click("#open-all")

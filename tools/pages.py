@@ -22,7 +22,7 @@ from plotly.offline import get_plotlyjs
 from pygments.formatters import HtmlFormatter
 
 from minivit.storage import write_text
-from teaching.slides import without_predictions
+from teaching.slides import mathml, without_predictions
 
 ROOT = Path(__file__).parents[1]
 TEMPLATE = ROOT / "tools" / "page.html.j2"
@@ -77,7 +77,7 @@ def lesson_page(notebook, before, after, address):
     figures = []
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = LINK.sub(lambda found: linked(found, address), cell.source)
+            cell.source = LINK.sub(lambda found: linked(found, address), mathml(cell.source))
     for cell, following in pairwise([*notebook.cells, None]):
         fold(cell, following)
         if cell.source.startswith(SETUP):
