@@ -1,13 +1,15 @@
 """Runs a final record again and compares: the same losses and accuracies, or not.
 
 `python -m benchmarks.again` picks one at random; `--record NAME` takes that file of
-minivit/records. On the same machine and torch the histories should agree bit for bit; another
-processor may round differently, so the largest difference is printed too. Exit status 1 says that
-they differ. It needs the images of the record: the files of IMAGES, in a folder or in any archive.
+minivit/records. On the same processor and torch the histories should agree bit for bit. Another
+processor rounds otherwise, and then single runs part: what is printed says how far, beside what
+seeds differ by. Exit status 1 says that they differ. It needs the images of the record: the files
+of IMAGES, in a folder or in any archive.
 """
 
 import argparse
 import random
+import statistics
 import sys
 import tempfile
 
@@ -42,6 +44,8 @@ def main():
             raise SystemExit(f"it can't be run again here: {error}") from None
     difference = largest_difference(record, again)
     print(f"largest difference of a loss or accuracy: {difference:g}")
+    if difference:
+        print(unlike(record, again, records.values()))
     sys.exit(int(difference > 0))
 
 
@@ -72,8 +76,35 @@ def run_again(record, task):
 
 def largest_difference(a, b):
     """Of any number of two records that training decides, epoch by epoch, and the test accuracy."""
-    pairs = [(x[key], y[key]) for x, y in zip(a.epochs, b.epochs, strict=True) for key in KEYS]
-    return max(abs(x - y) for x, y in [*pairs, (a.final_accuracy, b.final_accuracy)])
+    ends = abs(a.final_accuracy - b.final_accuracy)
+    return max(ends, *(_apart(*both) for both in zip(a.epochs, b.epochs, strict=True)))
+
+
+def _apart(one, other):
+    return max(abs(one[key] - other[key]) for key in KEYS)
+
+
+def unlike(record, again, records):
+    """Words to judge a difference by: where it begins, where it ends, and what seeds differ by.
+
+    records: all there are; those of the same arm are its seeds.
+    """
+    arm = ("scale", "base", "attention", "variant", "learning_rate")
+    seeds = [r for r in records if all(getattr(r, key) == getattr(record, key) for key in arm)]
+    there, here = record.final_accuracy, again.final_accuracy
+    lines = [
+        f"in epoch 1: {_apart(record.epochs[0], again.epochs[0]):g}",
+        f"test accuracy: {there:.2%} in the record, {here:.2%} here",
+    ]
+    if len(seeds) > 1:
+        spread = statistics.stdev(r.final_accuracy for r in seeds)
+        lines[-1] += f"; its {len(seeds)} seeds have a standard deviation of {spread:.2%}"
+    if record.device != again.device:
+        lines.append(
+            f"{again.device} rounds otherwise than {record.device}, and training enlarges that: "
+            "single runs part, means over seeds should agree within their intervals"
+        )
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

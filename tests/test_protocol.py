@@ -6,7 +6,7 @@ import pytest
 
 import minivit.protocol as protocol
 from benchmarks import again
-from benchmarks.again import largest_difference, run_again
+from benchmarks.again import largest_difference, run_again, unlike
 from minivit.compare import Arm, compare, prepare
 from minivit.data import cifar10
 from minivit.protocol import check_role, rates
@@ -82,6 +82,15 @@ def task(data, folder):
     return prepare(SMOKE, data, folder, role="final")
 
 
+OTHER_ARMS = (
+    {"scale": "laptop"},
+    {"base": "vit_trunc_normal"},
+    {"attention": "rotated"},
+    {"variant": "heads=2"},
+    {"learning_rate": 1e-3},
+)
+
+
 @pytest.mark.integration
 def test_a_run_made_again_gives_the_same_history_and_a_changed_record_does_not(tmp_path):
     data = cifar10(source="synthetic")
@@ -93,6 +102,12 @@ def test_a_run_made_again_gives_the_same_history_and_a_changed_record_does_not(t
     epochs[0]["train_loss"] += 1e-6
     assert largest_difference(replace(record, epochs=epochs), other) == pytest.approx(1e-6)
     assert largest_difference(replace(record, final_accuracy=0.0), other) > 0
+    seeds = [replace(record, seed=n, final_accuracy=n / 10) for n in (1, 2, 3)]
+    strangers = [replace(record, final_accuracy=0.9, **part) for part in OTHER_ARMS]
+    said = unlike(replace(record, epochs=epochs), other, [*seeds, *strangers])
+    assert "in epoch 1: 1e-06" in said and "3 seeds have a standard deviation of 10.00%" in said
+    assert "rounds otherwise" not in said
+    assert "rounds otherwise than cpu: X," in unlike(replace(record, device="cpu: X"), other, [])
     packed = replace(record, data=record.data | {"digest": "of another archive"})
     assert largest_difference(packed, run_again(packed, task(data, tmp_path / "c"))) == 0
     for part in ("train", "validation"):
