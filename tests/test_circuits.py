@@ -496,6 +496,16 @@ def test_locality_knows_itself_from_the_next_row():
     assert where.itself == 0 and where.near == pytest.approx(12 / 16)
 
 
+def test_locality_on_a_grid_of_two_rows():
+    below = torch.eye(6).roll(3, dims=1)  # of 2 × 3 patches: from the upper row the one below
+    assert locality(below, (2, 3)) == (0, 1, 0)
+    assert locality(below, (1, 6)).near == 0
+    with pytest.raises(ValueError, match=r"6 × 6; the patches of a 2 × 4 grid are expected"):
+        locality(below, (2, 4))
+    with pytest.raises(ValueError, match=r"a square grid .* another grid=\(rows, columns\)"):
+        locality(below)
+
+
 def test_locality_refuses_a_class_token():
     with pytest.raises(ValueError, match=r"17 × 17.*class token"):
         locality(torch.full((17, 17), 1 / 17))
