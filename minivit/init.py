@@ -26,7 +26,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from minivit.bases import BASES, normal
-from minivit.layers import attention_layers, branch_scale
+from minivit.layers import attention_layers, branch_scale, is_sharded
 from minivit.runtime import cpu_cores, one_thread, stream
 
 
@@ -116,7 +116,7 @@ def mimetic_attention_(qkv, proj, heads, settings=Mimetic(), *, qk=True, ov=True
     one each; proj: (dim, dim), W_projᵀ. Of a layer that stores x @ W, as GPT-2's, give each as
     weight.T. The same generator for every layer: one made anew gives all the same noise. Raises
     ValueError for other shapes, for tensors that were computed from a model's weights and are not
-    the weights, and for a number of heads that does not divide dim.
+    the weights, for sharded ones, and for a number of heads that does not divide dim.
     """
     _check_layer(qkv, proj, heads)
     _write_(qkv, proj, mimetic_factors(len(proj), heads, settings, qk, ov, generator))
@@ -263,6 +263,8 @@ def _check_layer(qkv, proj, heads, name=""):
             raise ValueError(
                 f"{name}weights on the meta device hold no numbers; use model.to_empty"
             )
+        if is_sharded(part):
+            raise ValueError(f"{name}weights are sharded (DTensor); initialize before fully_shard")
         if not part.is_floating_point():
             raise ValueError(f"{name}weights are {part.dtype}, not floating point")
         if part.is_inference():

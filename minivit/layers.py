@@ -72,8 +72,8 @@ def attention_layers(model) -> list[AttentionLayer]:
     Known are nn.MultiheadAttention (torchvision's ViT), which is taken for self-attention, and any
     module that has `qkv`, `proj` and `num_heads`, no other parameters, and gives what softmax
     attention with these gives, causal or not (minivit's and timm's ViT). Raises ValueError for a
-    model without attention, for layers that share a weight, and, with its name, for attention of
-    another kind: what this package says of W_Q W_Kᵀ would not hold there.
+    model without attention, for layers that share a weight, for sharded weights, and, with its
+    name, for attention of another kind: what this package says of W_Q W_Kᵀ would not hold there.
     """
     if not isinstance(model, nn.Module):
         raise ValueError(f"a model is expected, an nn.Module, and not {type(model).__name__}")
@@ -119,6 +119,11 @@ def branch_scale(model, layer):
     return 1.0 if gamma is None else gamma.detach().abs().mean().item()
 
 
+def is_sharded(tensor):
+    """Whether it is a DTensor, as fully_shard leaves it; said without importing that."""
+    return hasattr(tensor, "device_mesh")
+
+
 def own_tokens(layer, module, arguments, keywords):
     """The tokens (batch, token, dim) that a layer's module is called with.
 
@@ -157,6 +162,10 @@ def _looks_like_attention(module):
 
 
 def _read_layer(name, module):
+    if any(map(is_sharded, module.parameters())):
+        raise ValueError(
+            f"{name!r} has sharded weights (DTensor); initialize or read it before fully_shard"
+        )
     is_torchs = isinstance(module, nn.MultiheadAttention)
     reason = (_why_unknown_torchs if is_torchs else _why_unknown)(module)
     if reason:

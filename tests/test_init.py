@@ -528,6 +528,31 @@ def test_weights_that_hold_no_numbers_are_refused():
         minivit.init.mimetic_(tiny_vit("minivit").to("meta"))
 
 
+@pytest.fixture
+def alone(tmp_path):
+    """A group of one process."""
+    store = torch.distributed.FileStore(str(tmp_path / "store"), 1)
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    yield torch.distributed.device_mesh.init_device_mesh("cpu", (1,))
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_that_are_sharded_are_refused(kind, alone):
+    """By a sentence, and not by torch's on mixed tensors."""
+    from torch.distributed.fsdp import fully_shard
+
+    model = fully_shard(tiny_vit(kind), mesh=alone)
+    with pytest.raises(
+        ValueError, match=r"att.*' has sharded .* initialize or read it before fully_"
+    ):
+        minivit.init.mimetic_(model)
+    if kind != "torchvision":
+        attn = attention_modules(model)[0]
+        with pytest.raises(ValueError, match=r"^weights are sharded .* before fully_shard"):
+            minivit.init.mimetic_attention_(attn.qkv.weight, attn.proj.weight, 3)
+
+
 def test_an_unknown_arm_is_named():
     with pytest.raises(ValueError, match="'mimetc' is not one of plain, mimetic"):
         minivit.init.initialize_(tiny_vit("minivit"), "torch_default", "mimetc", seed=0)
