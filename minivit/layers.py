@@ -115,7 +115,7 @@ def listening(model, hooks):
 def branch_scale(model, layer):
     """The mean size of the LayerScale behind a layer, as timm has it; 1 where there is none."""
     block = model.get_submodule(layer.name.rpartition(".")[0])
-    gamma = getattr(getattr(block, "ls1", None), "gamma", None)
+    gamma = getattr(getattr(block, "ls1", getattr(block, "ls", None)), "gamma", None)
     return 1.0 if gamma is None else gamma.detach().abs().mean().item()
 
 
@@ -154,8 +154,10 @@ def _looks_like_attention(module):
     children = [type(child).__name__.lower() for child in list(module.modules())[1:]]
     parts = SEPARATE.intersection(name for name, _ in module.named_children())
     is_named = "attention" in own or own.endswith("attn")
+    # Query, key, value and an MLP in one map, as in timm's parallel blocks.
+    is_fused = hasattr(module, "in_proj") and hasattr(module, "num_heads")
     return (
-        (is_named or len(parts) > 1)
+        (is_named or is_fused or len(parts) > 1)
         and any(True for _ in module.parameters())
         and not any("attention" in child or child.endswith("attn") for child in children)
     )

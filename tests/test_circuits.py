@@ -223,6 +223,12 @@ def rotary():
     return AttentionRope(48, num_heads=3)
 
 
+def parallel(kind):
+    from timm.models import vision_transformer
+
+    return getattr(vision_transformer, kind)(48, num_heads=3)
+
+
 def windowed():
     from timm.models.swin_transformer import WindowAttention
 
@@ -306,6 +312,8 @@ def pruned(module):
         (lambda: timm_attention(dim_out=24), "and back to 24"),
         (lambda: timm_attention(qk_norm=True, norm=without_gain), "normalises inside .q_norm, k_n"),
         (rotary, "rotary"),
+        (lambda: parallel("ParallelScalingBlock"), "an attention that minivit does not know"),
+        (lambda: parallel("DiffParallelScalingBlock"), "an attention that minivit does not know"),
         (windowed, "has parameters besides qkv and proj"),
         (lambda: relative(), "brings positions in by shared_rel_pos"),
         (lambda: HeadsLast(ViTConfig(dim=48)), "gives other tokens than softmax attention"),
