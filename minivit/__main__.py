@@ -69,7 +69,7 @@ def _parser():
     inspect = commands.add_parser("inspect", help="the diagonal of each head of a checkpoint")
     inspect.set_defaults(run=_inspect)
     inspect.add_argument("checkpoint", help="a file, or a name such as deit_tiny_patch16_224")
-    inspect.add_argument("--heads", type=int, help="where they can't be seen in the file")
+    inspect.add_argument("--heads", type=int, help="(default: the file's, or a published size's)")
     doctor = commands.add_parser("doctor", help="check environment, device, data and weights")
     doctor.set_defaults(run=_doctor)
     doctor.add_argument("--data", help="an archive or folder of images (default: $MINIVIT_DATA)")

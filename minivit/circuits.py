@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from minivit.layers import attention_layers, listening, own_tokens
+from minivit.model import ViTConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,7 +181,7 @@ def attention_maps(model, images) -> Float[Tensor, "layer batch head query key"]
 
 
 class Locality(NamedTuple):
-    """Where attention goes on a square grid of patches, as a mean over queries.
+    """Where attention goes on a grid of patches, as a mean over queries.
 
     itself: weight on the query's own patch. near: on it and its up to 8 neighbours. entropy: in
     nats; exp(entropy) is the number of patches that equal weights would need for as much.
@@ -191,26 +192,57 @@ class Locality(NamedTuple):
     entropy: Tensor
 
 
-def locality(maps: Float[Tensor, "*lead query key"]) -> Locality:
-    """Measures attention maps between the patches of a square grid, row by row, no class token.
+def locality(maps: Float[Tensor, "*lead query key"], grid=None) -> Locality:
+    """Measures attention maps between the patches of a grid, row by row, no class token.
 
-    Each entry has the maps' leading axes. Raises ValueError for maps that are no such thing.
+    grid: (rows, columns); a square without it. Each entry has the maps' leading axes. Raises
+    ValueError for maps that are no such thing.
     """
     queries, patches = maps.shape[-2:]
-    grid = math.isqrt(patches)
-    if grid**2 != patches or queries != patches:
+    height, width = grid or 2 * (math.isqrt(patches),)
+    if height * width != patches or queries != patches:
+        kind = f"{height} × {width}" if grid else "square"
         raise ValueError(
-            f"maps are {queries} × {patches}; patches of a square grid are expected on both axes: "
-            "leave the class token out and let the rest sum to 1"
+            f"maps are {queries} × {patches}; the patches of a {kind} grid are expected on both "
+            "axes: leave the class token out and let the rest sum to 1, or give another "
+            "grid=(rows, columns)"
         )
     place = torch.arange(patches, device=maps.device)
-    rows, columns = place // grid, place % grid
+    rows, columns = place // width, place % width
     apart = torch.maximum(
         (rows[:, None] - rows).abs(), (columns[:, None] - columns).abs()
     )  # (query, key): 1 for the 8 neighbours
     itself = maps.diagonal(dim1=-2, dim2=-1).mean(-1)
     near = (maps * (apart <= 1)).sum(-1).mean(-1)
     return Locality(itself, near, torch.special.entr(maps).sum(-1).mean(-1))
+
+
+def patch_grid(model, grid=None, size=None) -> tuple[int, int] | None:
+    """(rows, columns) in which a model's patches stand; None where neither it nor `grid` says so.
+
+    minivit's and timm's ViT say it. size: (height, width) of the images, if there are any: a model
+    of timm's may take others than it was made for. Raises ValueError where grid is no pair of whole
+    numbers, or not what the model says.
+    """
+    if grid is not None and not _is_pair(grid):
+        raise ValueError(f"grid is {grid!r}; it must be (rows, columns), whole numbers from 1")
+    config, embed = getattr(model, "config", None), getattr(model, "patch_embed", None)
+    if isinstance(config, ViTConfig):
+        own = (config.grid, config.grid)
+    elif size is not None and hasattr(embed, "dynamic_feat_size"):
+        own = embed.dynamic_feat_size(tuple(size))
+    else:
+        own = getattr(embed, "grid_size", None)
+    if not _is_pair(own):
+        return None if grid is None else tuple(grid)
+    if grid is not None and tuple(grid) != tuple(own):
+        raise ValueError(f"grid is {tuple(grid)}, but the model's patches stand in {tuple(own)}")
+    return tuple(own)
+
+
+def _is_pair(grid):
+    sides = grid if isinstance(grid, tuple | list) else ()
+    return len(sides) == 2 and all(isinstance(side, int) and side >= 1 for side in sides)
 
 
 def position_gram(model) -> Float[Tensor, "token token"]:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from minivit.circuits import attention_maps, locality
+from minivit.circuits import attention_maps, locality, patch_grid
 from minivit.layers import attention_layers, listening
 
 
@@ -28,13 +28,24 @@ class Diagnosis(NamedTuple):
     entropy: Tensor
 
 
-def diagnose(model: nn.Module, images: Float[Tensor, "batch c height width"]) -> Diagnosis:
+def diagnose(
+    model: nn.Module, images: Float[Tensor, "batch c height width"], grid=None
+) -> Diagnosis:
     """Measures every layer of a ViT without class token, on normalised images.
 
-    Raises ValueError where `layers.attention_layers` or `circuits.locality` does.
+    grid: the (rows, columns) of patches, where the model does not say them; of square images it is
+    then taken for square. Raises ValueError where `layers.attention_layers`, `circuits.patch_grid`
+    or `circuits.locality` does, and for other images in an unknown grid.
     """
+    height, width = images.shape[2:]
+    grid = patch_grid(model, grid, (height, width))
+    if grid is None and height != width:
+        raise ValueError(
+            f"images are {height} × {width}, and the model does not say in which grid its patches "
+            "stand; give grid=(rows, columns)"
+        )
     tokens = residual_stream(model, images)[:-1].cpu()
-    where = locality(attention_maps(model, images))  # entries: (layer, batch, head)
+    where = locality(attention_maps(model, images), grid)  # entries: (layer, batch, head)
     return Diagnosis(token_std(tokens), mean_share(tokens), *(part.mean((1, 2)) for part in where))
 
 

@@ -22,33 +22,34 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from minivit.circuits import split_heads
+from minivit.circuits import patch_grid, split_heads
 from minivit.init import mimetic_, split_svd
 from minivit.layers import attention_layers
 
 CONTENT = 0.3  # ρ: how much of a token is not position; the variance for 1 of the positions'
 
 
-def impulse_(model, *, window=3, generator=None):
+def impulse_(model, *, window=3, grid=None, generator=None):
     """Rewrites the attention weights of minivit's or timm's ViT, in place; returns the model.
 
-    window: a head's neighbour is one of window × window patches around its own, odd. W_V and W_proj
-    are those of `mimetic_` with the same generator. The map is an impulse as far as tokens are
-    positions: it is sharp on the table, and less so on images. Raises ValueError for a model
-    without a table of positions on a square grid at least as wide as the window, for a table that
-    does not tell patches apart, and where `mimetic_` does.
+    window: a head's neighbour is one of window × window patches around its own, odd. grid: the
+    (rows, columns) of patches, where the model does not say them and they are no square. W_V and
+    W_proj are those of `mimetic_` with the same generator. The map is an impulse as far as tokens
+    are positions: it is sharp on the table, and less so on images. Raises ValueError for a model
+    without a table of positions on such a grid, for a grid that is smaller than the window, for a
+    table that does not tell patches apart, and where `circuits.patch_grid` or `mimetic_` does.
     """
-    places = normalized_places(model)
-    grid = math.isqrt(len(places))
-    if not isinstance(window, int) or window % 2 == 0 or not 1 <= window <= grid:
-        raise ValueError(f"window is {window!r}; it must be odd, from 1 to the grid's {grid}")
+    places = normalized_places(model, grid)
+    grid = patch_grid(model, grid) or _square(places)
+    if not isinstance(window, int) or window % 2 == 0 or not 1 <= window <= min(grid):
+        raise ValueError(f"window is {window!r}; it must be odd, from 1 to the grid's {min(grid)}")
     mimetic_(model, generator=generator)
     for layer in attention_layers(model):
         W_Q, W_K, _, _ = split_heads(layer.qkv, layer.proj, layer.heads)  # (head, dim, head_dim)
         offsets = draw_offsets(layer.heads, window, generator)
         sizes = torch.linalg.matrix_norm(W_Q), torch.linalg.matrix_norm(W_K)
         for head, offset in enumerate(offsets):
-            new = impulse_factors(places, offset, W_Q.shape[-1])
+            new = impulse_factors(places, offset, W_Q.shape[-1], grid=grid)
             W_Q[head], W_K[head] = (W * size[head] for W, size in zip(new, sizes, strict=True))
         with torch.no_grad():
             both = torch.cat([*W_Q, *W_K], dim=1)  # (dim, 2 · dim), head after head
@@ -56,16 +57,19 @@ def impulse_(model, *, window=3, generator=None):
     return model
 
 
-def impulse_factors(places: Float[Tensor, "patch dim"], offset, head_dim, content=CONTENT):
+def impulse_factors(
+    places: Float[Tensor, "patch dim"], offset, head_dim, content=CONTENT, grid=None
+):
     """W_Q and W_K of one head, (dim, head_dim), each of Frobenius norm 1.
 
     places: the table as the head sees it. offset: (rows down, columns right) to the neighbour.
+    grid: as in `shift_matrix`; a square without it.
     """
     P = places.double()
     n, dim = P.shape
     ridge = n * content * torch.eye(dim, dtype=P.dtype)
     R = torch.linalg.solve(P.T @ P + ridge, P.T)  # (dim, patch)
-    S = shift_matrix(math.isqrt(n), offset).to(P)
+    S = shift_matrix(grid or _square(places), offset).to(P)
     left, right = split_svd(R @ S @ R.T)
     W_Q, W_K = left[:, :head_dim], right[:head_dim].T
     return (W_Q / W_Q.norm()).float(), (W_K / W_K.norm()).float()
@@ -74,12 +78,14 @@ def impulse_factors(places: Float[Tensor, "patch dim"], offset, head_dim, conten
 def shift_matrix(grid, offset) -> Float[Tensor, "patch patch"]:
     """1 where the column's patch lies `offset` = (rows down, columns right) of the row's patch.
 
-    Beyond the border the nearest patch inside takes its place: every row has exactly one 1.
+    grid: (rows, columns) of patches, or the one number of a square. Beyond the border the nearest
+    patch inside takes its place: every row has exactly one 1.
     """
-    row, column = torch.meshgrid(torch.arange(grid), torch.arange(grid), indexing="ij")
-    row = (row + offset[0]).clamp(0, grid - 1)
-    column = (column + offset[1]).clamp(0, grid - 1)
-    return F.one_hot((grid * row + column).flatten(), grid**2).float()
+    rows, columns = (grid, grid) if isinstance(grid, int) else grid
+    row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    row = (row + offset[0]).clamp(0, rows - 1)
+    column = (column + offset[1]).clamp(0, columns - 1)
+    return F.one_hot((columns * row + column).flatten(), rows * columns).float()
 
 
 def draw_offsets(heads, window, generator=None):
@@ -90,7 +96,7 @@ def draw_offsets(heads, window, generator=None):
     return [(i // window - half, i % window - half) for i in order[:heads].tolist()]
 
 
-def normalized_places(model) -> Float[Tensor, "patch dim"]:
+def normalized_places(model, grid=None) -> Float[Tensor, "patch dim"]:
     """The rows of the position table that belong to patches, as the first LayerNorm leaves them.
 
     ValueError as in `impulse_`.
@@ -99,13 +105,20 @@ def normalized_places(model) -> Float[Tensor, "patch dim"]:
     if not torch.is_tensor(table):
         raise ValueError(f"{type(model).__name__} has no table of positions called pos_embed")
     rows = table.detach()[0].float().cpu()
-    grid = math.isqrt(len(rows))
-    if len(rows) - grid**2 > 1:
+    grid = patch_grid(model, grid)
+    patches = math.prod(grid or _square(rows))
+    if not 0 <= len(rows) - patches <= 1:
+        kind = f"a grid of {grid[0]} × {grid[1]}" if grid else "a square grid"
         raise ValueError(
-            f"the position table has {len(rows)} rows; a square grid and at most a class token "
-            "before it are expected"
+            f"the position table has {len(rows)} rows; {kind} and at most a class token before it "
+            f"are expected{'' if grid else ', or give grid=(rows, columns)'}"
         )
-    places = rows[-(grid**2) :]
+    places = rows[-patches:]
     if (places - places.mean(0)).abs().max() < 1e-8:
         raise ValueError("all patches have the same position; give the model its base first")
     return F.layer_norm(places, places.shape[1:], eps=0.0)
+
+
+def _square(places):
+    """The sides of a square of as many patches as there are rows, or of the next smaller one."""
+    return 2 * (math.isqrt(len(places)),)

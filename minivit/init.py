@@ -26,7 +26,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from minivit.bases import BASES, normal
-from minivit.layers import attention_layers, branch_scale
+from minivit.layers import attention_layers, branch_scale, is_sharded
 from minivit.runtime import cpu_cores, one_thread, stream
 
 
@@ -104,7 +104,13 @@ def mimetic_(model, settings=Mimetic(), *, qk=True, ov=True, generator=None):
     `model.sincos_positions`. A LayerScale that starts near 0 hides what is written, and a warning
     says so.
     qk=False or ov=False leaves that pair as it is, and the other gets the same noise as without it.
-    Raises ValueError where `layers.attention_layers` does, before anything is written.
+
+    An nn.MultiheadAttention is taken for self-attention: weights do not tell that one pools, as in
+    open_clip, with a learned query in place of tokens. To leave out a layer outside of the blocks,
+    or one that is refused, give what holds the others, as in mimetic_(model.blocks).
+
+    Nothing is printed, and a large model takes a while: ViT-B/16 about 15 s on a CPU. Raises
+    ValueError where `layers.attention_layers` does, before anything is written.
     """
     return _rewrite_(model, None, settings, qk, ov, generator)
 
@@ -114,9 +120,11 @@ def mimetic_attention_(qkv, proj, heads, settings=Mimetic(), *, qk=True, ov=True
 
     qkv: (3 · dim, dim), the rows W_Qᵀ, W_Kᵀ, W_Vᵀ, head after head, or three tensors (dim, dim) of
     one each; proj: (dim, dim), W_projᵀ. Of a layer that stores x @ W, as GPT-2's, give each as
-    weight.T. The same generator for every layer: one made anew gives all the same noise. Raises
-    ValueError for other shapes, for tensors that were computed from a model's weights and are not
-    the weights, and for a number of heads that does not divide dim.
+    weight.T; of one that stores more in a weight, a slice: timm's ParallelScalingBlock has qkv in
+    in_proj.weight[-3 * dim :] and proj in attn_out_proj.weight. The same generator for every layer:
+    one made anew gives all the same noise. Raises ValueError for other shapes, for tensors that
+    were computed from a model's weights and are not the weights, for sharded ones, and for a number
+    of heads that does not divide dim.
     """
     _check_layer(qkv, proj, heads)
     _write_(qkv, proj, mimetic_factors(len(proj), heads, settings, qk, ov, generator))
@@ -263,6 +271,8 @@ def _check_layer(qkv, proj, heads, name=""):
             raise ValueError(
                 f"{name}weights on the meta device hold no numbers; use model.to_empty"
             )
+        if is_sharded(part):
+            raise ValueError(f"{name}weights are sharded (DTensor); initialize before fully_shard")
         if not part.is_floating_point():
             raise ValueError(f"{name}weights are {part.dtype}, not floating point")
         if part.is_inference():

@@ -3,17 +3,20 @@
 from pathlib import Path
 
 from minivit.circuits import diagonal_stats, ov, qk
-from minivit.pretrained import attention_of, open_checkpoint
+from minivit.pretrained import attention_of, heads_are_known, open_checkpoint
 
 COLUMNS = f"{'mean':>9}{'spread':>9}{'z':>9}{'cosine':>9}"
+ASSUMED = "assumed, as in published models of this size; the file does not tell. Else: --heads N"
 
 
 def inspection_table(name_or_path: str | Path, *, heads: int | None = None) -> str:
     """The diagonal of each head's W_Q W_Kᵀ and of each layer's W_V W_O summed over heads, as text.
 
-    heads: where they can't be seen. Raises ValueError as `pretrained.read_attention`.
+    heads: where they can't be seen; a line says so where they are assumed. Raises ValueError as
+    `pretrained.read_attention`.
     """
     file = open_checkpoint(name_or_path)
+    assumed = heads is None and not heads_are_known(file)
     weights = attention_of(file, heads)
     layers, heads, dim, width = weights.W_Q.shape
     of_heads = diagonal_stats(qk(weights), rank=width)  # each (layer, head)
@@ -28,6 +31,7 @@ def inspection_table(name_or_path: str | Path, *, heads: int | None = None) -> s
         f"file    {file.path}",
         f"source  {file.source}",
         f"layout  {file.layout}; {layers} layers, dim {dim}, {heads} heads of width {width}",
+        *([f"heads   {ASSUMED}"] if assumed else []),
         "",
         "mean: of the diagonal. spread: standard deviation off it. z = mean / (spread / √dim): by",
         "chance within ±3. cosine: with I; the rank of a head's product allows at most "

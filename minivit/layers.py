@@ -72,8 +72,8 @@ def attention_layers(model) -> list[AttentionLayer]:
     Known are nn.MultiheadAttention (torchvision's ViT), which is taken for self-attention, and any
     module that has `qkv`, `proj` and `num_heads`, no other parameters, and gives what softmax
     attention with these gives, causal or not (minivit's and timm's ViT). Raises ValueError for a
-    model without attention, for layers that share a weight, and, with its name, for attention of
-    another kind: what this package says of W_Q W_Kᵀ would not hold there.
+    model without attention, for layers that share a weight, for sharded weights, and, with its
+    name, for attention of another kind: what this package says of W_Q W_Kᵀ would not hold there.
     """
     if not isinstance(model, nn.Module):
         raise ValueError(f"a model is expected, an nn.Module, and not {type(model).__name__}")
@@ -115,8 +115,13 @@ def listening(model, hooks):
 def branch_scale(model, layer):
     """The mean size of the LayerScale behind a layer, as timm has it; 1 where there is none."""
     block = model.get_submodule(layer.name.rpartition(".")[0])
-    gamma = getattr(getattr(block, "ls1", None), "gamma", None)
+    gamma = getattr(getattr(block, "ls1", getattr(block, "ls", None)), "gamma", None)
     return 1.0 if gamma is None else gamma.detach().abs().mean().item()
+
+
+def is_sharded(tensor):
+    """Whether it is a DTensor, as fully_shard leaves it; said without importing that."""
+    return hasattr(tensor, "device_mesh")
 
 
 def own_tokens(layer, module, arguments, keywords):
@@ -149,14 +154,20 @@ def _looks_like_attention(module):
     children = [type(child).__name__.lower() for child in list(module.modules())[1:]]
     parts = SEPARATE.intersection(name for name, _ in module.named_children())
     is_named = "attention" in own or own.endswith("attn")
+    # Query, key, value and an MLP in one map, as in timm's parallel blocks.
+    is_fused = hasattr(module, "in_proj") and hasattr(module, "num_heads")
     return (
-        (is_named or len(parts) > 1)
+        (is_named or is_fused or len(parts) > 1)
         and any(True for _ in module.parameters())
         and not any("attention" in child or child.endswith("attn") for child in children)
     )
 
 
 def _read_layer(name, module):
+    if any(map(is_sharded, module.parameters())):
+        raise ValueError(
+            f"{name!r} has sharded weights (DTensor); initialize or read it before fully_shard"
+        )
     is_torchs = isinstance(module, nn.MultiheadAttention)
     reason = (_why_unknown_torchs if is_torchs else _why_unknown)(module)
     if reason:

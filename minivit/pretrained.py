@@ -22,6 +22,8 @@ from minivit.storage import DIGEST_KEY, read_safetensors, read_tensors
 
 # What minivit writes about a file: by save_model, and while a training runs.
 OWN = {"config": "minivit", "run": "minivit, training checkpoint"}
+# What DataParallel and torch.compile put before every name; one may be around the other.
+WRAPPERS = ({"module"}, {"_orig_mod"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +44,10 @@ def load_pretrained(name_or_path: str | Path, *, heads: int | None = None) -> Vi
     A name of CATALOG is looked for in $MINIVIT_DATA, in the cache, then on the network; anything
     else is the path of a file of safetensors or torch.save. What shapes do not tell: norm_eps is
     taken as 1e-6, the number of heads as that of ViT-Tiny, Small and Base where dim and depth are
-    theirs; for other sizes give `heads`. Raises ValueError where heads is missing or contradicts
-    the file, and for a file that is damaged, not the entry's, or not strictly such a ViT.
+    theirs; for other sizes give `heads`. What DataParallel and torch.compile
+    put before every name, "module." and "_orig_mod.", is left away. Raises ValueError where heads
+    is missing or contradicts the file, and for a file that is damaged, not the entry's, or not
+    strictly such a ViT.
     """
     return vit_of(open_checkpoint(name_or_path), heads)
 
@@ -135,8 +139,13 @@ def _read_torch(path):
 
 
 def _bare(tensors):
+    """The same tensors, named as in the model itself and not as in what was wrapped around it."""
+    names = [str(name) for name in tensors]
+    while {name.partition(".")[0] for name in names} in WRAPPERS:
+        names = [name.partition(".")[2] for name in names]
     # Hugging Face's GPT-2 comes with and without this prefix.
-    return {str(name).removeprefix("transformer."): tensor for name, tensor in tensors.items()}
+    names = [name.removeprefix("transformer.") for name in names]
+    return dict(zip(names, tensors.values(), strict=True))
 
 
 @contextmanager
@@ -183,6 +192,11 @@ def _foreign(file, heads):
     weights = convert(file.tensors, file.layout)
     known = file.entry and file.entry.config
     return known or config_from_shapes(weights, heads), weights
+
+
+def heads_are_known(file: Opened) -> bool:
+    """Whether the number of heads is part of what is known of a file, and not taken from shapes."""
+    return file.layout in OWN.values() or file.entry is not None
 
 
 def attention_of(file: Opened, heads: int | None = None) -> AttentionWeights:

@@ -223,6 +223,12 @@ def rotary():
     return AttentionRope(48, num_heads=3)
 
 
+def parallel(kind):
+    from timm.models import vision_transformer
+
+    return getattr(vision_transformer, kind)(48, num_heads=3)
+
+
 def windowed():
     from timm.models.swin_transformer import WindowAttention
 
@@ -306,6 +312,8 @@ def pruned(module):
         (lambda: timm_attention(dim_out=24), "and back to 24"),
         (lambda: timm_attention(qk_norm=True, norm=without_gain), "normalises inside .q_norm, k_n"),
         (rotary, "rotary"),
+        (lambda: parallel("ParallelScalingBlock"), "an attention that minivit does not know"),
+        (lambda: parallel("DiffParallelScalingBlock"), "an attention that minivit does not know"),
         (windowed, "has parameters besides qkv and proj"),
         (lambda: relative(), "brings positions in by shared_rel_pos"),
         (lambda: HeadsLast(ViTConfig(dim=48)), "gives other tokens than softmax attention"),
@@ -495,6 +503,16 @@ def test_locality_knows_itself_from_the_next_row():
     right = torch.eye(16).roll(1, dims=1)  # the patch to the right; from the border, far away
     where = locality(right)
     assert where.itself == 0 and where.near == pytest.approx(12 / 16)
+
+
+def test_locality_on_a_grid_of_two_rows():
+    below = torch.eye(6).roll(3, dims=1)  # of 2 × 3 patches: from the upper row the one below
+    assert locality(below, (2, 3)) == (0, 1, 0)
+    assert locality(below, (1, 6)).near == 0
+    with pytest.raises(ValueError, match=r"6 × 6; the patches of a 2 × 4 grid are expected"):
+        locality(below, (2, 4))
+    with pytest.raises(ValueError, match=r"a square grid .* another grid=\(rows, columns\)"):
+        locality(below)
 
 
 def test_locality_refuses_a_class_token():

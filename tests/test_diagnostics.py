@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from models import tiny_vit
 
 from minivit import Mimetic, ViT, ViTConfig, attention_maps, initialize_, mimetic_
-from minivit.circuits import locality
+from minivit.circuits import locality, patch_grid
 from minivit.diagnostics import diagnose, mean_share, residual_stream, token_std
 from minivit.variants import change_start_
 
@@ -101,3 +101,58 @@ def test_a_class_token_is_refused_with_what_to_do():
     model = network(config=ViTConfig(dim=48, depth=1, heads=2, pool="cls"))
     with pytest.raises(ValueError, match="leave the class token out"):
         diagnose(model, IMAGES)
+
+
+def wide(**options):
+    """timm's ViT without class token on images of 16 × 64: 2 × 8 patches, as many as 4 × 4."""
+    from timm.models.vision_transformer import VisionTransformer
+
+    size = {"img_size": (16, 64), "patch_size": 8, "embed_dim": 48, "num_heads": 3, "depth": 2}
+    options = {"class_token": False, "global_pool": "avg", **options}
+    return VisionTransformer(**size, **options).eval()
+
+
+def test_patches_stand_in_the_grid_that_the_model_says():
+    model, images = wide(), noise(2, 3, 16, 64)
+    maps = attention_maps(model, images)
+    found = diagnose(model, images).near
+    assert torch.equal(found, locality(maps, (2, 8)).near.mean((1, 2)))
+    assert not torch.allclose(found, locality(maps).near.mean((1, 2)), atol=0.01)  # of 4 × 4
+    assert patch_grid(network()) == (8, 8) and patch_grid(tiny_vit("torchvision")) is None
+    with pytest.raises(ValueError, match=r"grid is \(4, 4\), but the model's .* in \(2, 8\)"):
+        diagnose(model, images, grid=(4, 4))
+
+
+def test_a_class_token_does_not_make_a_square():
+    """2 × 4 patches and a class token are nine tokens, and no 3 × 3."""
+    model = wide(class_token=True, global_pool="token")
+    model.set_input_size((16, 32))
+    with pytest.raises(ValueError, match=r"9 × 9; the patches of a 2 × 4 grid .*class token out"):
+        diagnose(model, noise(2, 3, 16, 32))
+
+
+def test_a_model_that_takes_any_size_is_asked_about_these_images():
+    model, images = wide(dynamic_img_size=True), noise(2, 3, 32, 32)
+    expected = locality(attention_maps(model, images), (4, 4)).near.mean((1, 2))
+    assert torch.equal(diagnose(model, images).near, expected)
+
+
+class Unsaid(torch.nn.Module):
+    """A model that hides what it is made of."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.inner = model
+
+    def forward(self, images):
+        return self.inner(images)
+
+
+def test_where_the_model_says_nothing_only_square_images_have_a_square_grid():
+    model, images = wide(dynamic_img_size=True), noise(2, 3, 16, 64)
+    with pytest.raises(ValueError, match=r"images are 16 × 64, .* give grid=\(rows, columns\)"):
+        diagnose(Unsaid(model), images)
+    given = diagnose(Unsaid(model), images, grid=(2, 8))
+    assert torch.equal(given.near, diagnose(model, images).near)
+    square = noise(2, 3, 32, 32)
+    assert torch.equal(diagnose(Unsaid(model), square).near, diagnose(model, square).near)

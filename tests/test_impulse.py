@@ -19,6 +19,7 @@ from minivit import ViT, ViTConfig, attention_layers, attention_maps, bases, mim
 from minivit.circuits import AttentionWeights, ov, qk
 from minivit.compare import Arm
 from minivit.init import initialize_
+from minivit.model import sincos_positions
 
 SINCOS = {"positions": "sincos_learned", "depth": 2}
 SMALL = ViTConfig(dim=64, heads=4, **SINCOS)
@@ -82,6 +83,19 @@ CONFIGS = {
     "class token": ViTConfig(dim=64, heads=2, pool="cls", **SINCOS),
     "learned positions": ViTConfig(dim=128, heads=2, depth=2),
 }
+
+
+def wide(class_token):
+    """timm's ViT on images of 32 × 64, its table a corner of the square one's."""
+    from timm.models.vision_transformer import VisionTransformer
+
+    pool = {"class_token": class_token, "global_pool": "token" if class_token else "avg"}
+    size = {"img_size": (32, 64), "patch_size": 4, "embed_dim": 64, "num_heads": 4, "depth": 1}
+    model = VisionTransformer(**size, **pool, num_classes=10)
+    table = sincos_positions(16, 64)[: 8 * 16]
+    with torch.no_grad():
+        model.pos_embed[:, -len(table) :] = table
+    return model
 
 
 # Checks: each takes the module minivit.impulse, or a mutant of it.
@@ -150,6 +164,24 @@ def check_the_border_looks_at_the_border(impulse):
     assert impulse.shift_matrix(3, (-1, 0)).argmax(1).tolist() == [0, 1, 2, 0, 1, 2, 3, 4, 5]
 
 
+def check_a_grid_that_is_no_square(impulse):
+    """8 × 16 patches: one neighbour again, counted in the model's rows, and nothing past a row."""
+    for class_token in (True, False):
+        model = impulse.impulse_(wide(class_token), generator=generator())
+        weights, P = AttentionWeights.of(model), impulse.normalized_places(model)
+        maps = (P @ qk(weights) @ P.T / weights.head_dim**0.5).softmax(-1)
+        seen = maps.unflatten(-1, (8, 16)).unflatten(-3, (8, 16))[..., 1:-1, 1:-1, :, :]
+        inner = [(row, column) for row in range(6) for column in range(14)]
+        masses = [
+            torch.stack([seen[..., r, c, r + down, c + right] for r, c in inner]).mean(0)
+            for down in range(3)
+            for right in range(3)
+        ]
+        assert torch.stack(masses).amax(0).min() > 0.33
+    assert impulse.shift_matrix((2, 3), (0, 1)).argmax(1).tolist() == [1, 2, 2, 4, 5, 5]
+    assert impulse.shift_matrix((2, 3), (1, 0)).argmax(1).tolist() == [3, 4, 5, 3, 4, 5]
+
+
 CHECKS = [value for name, value in list(globals().items()) if name.startswith("check_")]
 
 MUTANTS = {
@@ -183,11 +215,16 @@ MUTANTS = {
     "cut from the wrong end": [
         ("left[:, :head_dim], right[:head_dim].T", "left[:, -head_dim:], right[-head_dim:].T")
     ],
-    "the class token's position taken for a patch's": [("rows[-(grid**2) :]", "rows[: grid**2]")],
-    "nothing beyond the border": [(".clamp(0, grid - 1)\n    column", " % grid\n    column")],
+    "the class token's position taken for a patch's": [("rows[-patches:]", "rows[:patches]")],
+    "nothing beyond the border": [(".clamp(0, rows - 1)\n    column", " % rows\n    column")],
     "OV left as it was": [("    mimetic_(model, generator=generator)",
                            "    mimetic_(model, ov=False, generator=generator)")],
     "a window from its corner": [("half = window // 2", "half = 0")],
+    "the grid of the model not heard": [("offset, W_Q.shape[-1], grid=grid)",
+                                         "offset, W_Q.shape[-1])")],
+    "rows and columns of the grid exchanged": [("rows, columns = (grid, grid)",
+                                                "columns, rows = (grid, grid)")],
+    "rows counted by their number": [("columns * row + column", "rows * row + column")],
 }  # fmt: skip
 
 
@@ -258,7 +295,23 @@ def test_tables_that_are_none():
     with pytest.raises(ValueError, match="same position; give the model its base first"):
         minivit.impulse.impulse_(fresh)
     fresh.pos_embed = nn.Parameter(torch.randn(1, 7, 32))
-    with pytest.raises(ValueError, match="7 rows; a square grid and at most a class token"):
+    with pytest.raises(ValueError, match="7 rows; a grid of 8 × 8 and at most a class token"):
         minivit.impulse.impulse_(fresh)
     weight = fresh.blocks[0].attn.qkv.weight.clone()
     assert torch.equal(weight, fresh.blocks[0].attn.qkv.weight)
+
+
+def test_a_grid_that_the_model_does_not_say():
+    """Then it is given; where the model says it, nothing else is taken."""
+    model = wide(class_token=True)
+    told = copy.deepcopy(minivit.impulse.impulse_(model, generator=generator()).state_dict())
+    with pytest.raises(ValueError, match=r"grid is \(16, 8\), but the model's .* in \(8, 16\)"):
+        minivit.impulse.impulse_(model, grid=(16, 8))
+    del model.patch_embed.grid_size
+    with pytest.raises(ValueError, match=r"129 rows; a square grid .* give grid=\(rows, columns\)"):
+        minivit.impulse.impulse_(model)
+    minivit.impulse.impulse_(model, grid=(8, 16), generator=generator())
+    assert all(torch.equal(tensor, told[name]) for name, tensor in model.state_dict().items())
+    for grid in (8, (8,), (8, 0), (8.0, 16), "8x"):
+        with pytest.raises(ValueError, match=r"grid is .*; it must be \(rows, columns\)"):
+            minivit.impulse.impulse_(model, grid=grid)

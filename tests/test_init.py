@@ -450,14 +450,82 @@ def test_what_is_no_weight_of_a_model_is_refused():
         minivit.init.mimetic_factors(32, True)
 
 
-@pytest.mark.parametrize("scale, heard", [(1e-5, 1), (0.3, 0), (None, 0)])
-def test_a_layer_scale_that_hides_what_is_written_is_said(scale, heard):
+def timms(**options):
+    """timm's ViT with other blocks, or with another pool, than the plain one has."""
     from timm.models.vision_transformer import VisionTransformer
 
-    size = {"img_size": 16, "patch_size": 8, "embed_dim": 48, "num_heads": 3, "depth": 2}
+    size = {"img_size": 16, "patch_size": 8, "embed_dim": DIM, "num_heads": HEADS, "depth": 2}
+    return VisionTransformer(**size, **options)
+
+
+def test_a_slice_of_a_weight_is_the_weight():
+    """The way in for timm's block whose attention and MLP share one map, as the docstring says."""
+    from timm.models.vision_transformer import ParallelScalingBlock
+
+    block = timms(block_fn=ParallelScalingBlock).blocks[0]
+    before = copy.deepcopy(block.state_dict())
+    qkv, proj = block.in_proj.weight[-3 * DIM :], block.attn_out_proj.weight
+    settings = minivit.init.Mimetic(**SETTINGS)
+    minivit.init.mimetic_attention_(qkv, proj, HEADS, settings, generator=generator())
+    heads, total = next(expected_products(layers=1))
+    with torch.no_grad():
+        W_Q, W_K, W_V = block.in_proj.weight[-3 * DIM :].chunk(3)
+        close(W_V.T @ proj.T, total)
+        for query, key, head in zip(W_Q.chunk(HEADS), W_K.chunk(HEADS), heads, strict=True):
+            close(query.T @ key, head)
+    for name, tensor in block.state_dict().items():
+        mine = {"in_proj.weight": slice(-3 * DIM, None), "attn_out_proj.weight": slice(None)}
+        rest = torch.ones(len(tensor), dtype=torch.bool)
+        rest[mine.get(name, slice(0))] = False
+        assert torch.equal(tensor[rest], before[name][rest]), name
+
+
+def test_attentions_side_by_side_are_layers_of_their_own():
+    from timm.models.vision_transformer import ParallelThingsBlock
+
+    model = timms(block_fn=ParallelThingsBlock)
+    settings = minivit.init.Mimetic(**SETTINGS)
+    minivit.init.mimetic_(model, settings, generator=generator())
+    modules = [branch.attn for block in model.blocks for branch in block.attns]
+    expected = expected_products(layers=4)
+    for module, (heads, total) in zip(modules, expected, strict=True):
+        module.double().eval()
+        close(ov_map(module, DIM), total)
+        close(qk_map(module, DIM, HEADS), heads)
+    with pytest.warns(UserWarning, match="LayerScale of 1e-05"):
+        minivit.init.mimetic_(timms(block_fn=ParallelThingsBlock, init_values=1e-5))
+
+
+class Pooled(torch.nn.Module):
+    """As open_clip: blocks, and then an nn.MultiheadAttention with a learned query."""
+
+    def __init__(self):
+        super().__init__()
+        self.blocks = tiny_vit("torchvision").encoder.layers
+        self.query = torch.nn.Parameter(torch.randn(1, 1, DIM))
+        self.pool = torch.nn.MultiheadAttention(DIM, HEADS, batch_first=True)
+
+
+@pytest.mark.parametrize("make", [Pooled, lambda: timms(global_pool="map", class_token=False)])
+def test_a_layer_that_pools_can_be_left_out(make):
+    model, whole = make(), tiny_vit("minivit", dim=DIM, heads=HEADS)
+    before = copy.deepcopy(model.state_dict())
+    if not isinstance(model, Pooled):  # which has no qkv: it can be told apart
+        with pytest.raises(ValueError, match=r"'attn_pool' .*mimetic_attention_"):
+            minivit.init.mimetic_(model)
+    minivit.init.mimetic_(model.blocks, generator=generator())
+    changed = {name for name, tensor in model.state_dict().items()
+               if not torch.equal(tensor, before[name])}  # fmt: skip
+    assert len(changed) == 4 and all(name.startswith("blocks.") for name in changed)
+    minivit.init.mimetic_(whole, generator=generator())
+    assert torch.equal(qk(AttentionWeights.of(model.blocks)), qk(AttentionWeights.of(whole)))
+
+
+@pytest.mark.parametrize("scale, heard", [(1e-5, 1), (0.3, 0), (None, 0)])
+def test_a_layer_scale_that_hides_what_is_written_is_said(scale, heard):
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        minivit.init.mimetic_(VisionTransformer(**size, init_values=scale))
+        minivit.init.mimetic_(timms(init_values=scale))
     assert len([w for w in said if "LayerScale of 1e-05" in str(w.message)]) == heard == len(said)
 
 
@@ -528,6 +596,31 @@ def test_plain_tensors_of_wrong_shape_are_refused():
 def test_weights_that_hold_no_numbers_are_refused():
     with pytest.raises(ValueError, match=r"blocks\.0\.attn: weights on the meta device"):
         minivit.init.mimetic_(tiny_vit("minivit").to("meta"))
+
+
+@pytest.fixture
+def alone(tmp_path):
+    """A group of one process."""
+    store = torch.distributed.FileStore(str(tmp_path / "store"), 1)
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    yield torch.distributed.device_mesh.init_device_mesh("cpu", (1,))
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_that_are_sharded_are_refused(kind, alone):
+    """By a sentence, and not by torch's on mixed tensors."""
+    from torch.distributed.fsdp import fully_shard
+
+    model = fully_shard(tiny_vit(kind), mesh=alone)
+    with pytest.raises(
+        ValueError, match=r"att.*' has sharded .* initialize or read it before fully_"
+    ):
+        minivit.init.mimetic_(model)
+    if kind != "torchvision":
+        attn = attention_modules(model)[0]
+        with pytest.raises(ValueError, match=r"^weights are sharded .* before fully_shard"):
+            minivit.init.mimetic_attention_(attn.qkv.weight, attn.proj.weight, 3)
 
 
 def test_an_unknown_arm_is_named():

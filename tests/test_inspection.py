@@ -3,7 +3,10 @@
 import pytest
 import torch
 from models import tiny_vit
+from safetensors.torch import save_file
 
+from minivit.__main__ import main
+from minivit.catalog import CATALOG
 from minivit.circuits import AttentionWeights, diagonal_stats, ov, qk
 from minivit.init import mimetic_
 from minivit.inspection import inspection_table
@@ -47,3 +50,23 @@ def test_the_header_and_the_summary(table):
 
 def test_it_fits_a_terminal(table):
     assert max(len(line) for line in table[1].splitlines()[2:]) <= 100
+
+
+def test_heads_that_are_assumed_are_said_to_be(tmp_path, capsys, table):
+    """What a file, the catalogue or the reader says is no assumption."""
+    assert "heads   assumed" not in table[1]  # save_model wrote it
+    path = tmp_path / "tiny.safetensors"
+    save_file(tiny_vit("timm", dim=192, depth=12).state_dict(), path)
+    text = inspection_table(path)
+    assert "3 heads of width 64\nheads   assumed, as in published models" in text
+    assert max(len(line) for line in text.splitlines()[2:]) <= 100
+    assert main(["inspect", str(path), "--heads", "6"]) == 0
+    out = capsys.readouterr().out
+    assert "6 heads of width 32\n\n" in out and "heads   assumed" not in out
+
+
+@pytest.mark.parametrize("name", ["deit_tiny_patch16_224", "gpt2"])
+def test_heads_of_a_published_file_are_known(name, real_data, monkeypatch):
+    monkeypatch.setenv("MINIVIT_DATA", str(real_data))
+    for file in (name, real_data / CATALOG[name].file):
+        assert "heads   assumed" not in inspection_table(file)

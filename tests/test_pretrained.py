@@ -100,6 +100,54 @@ def test_a_wrapped_state_dict_is_unwrapped(wrapper, tmp_path):
     assert load_pretrained(tmp_path / "weights.pth", heads=3).config.dim == 48
 
 
+class Wrapper(torch.nn.Module):
+    """Names what it holds as DataParallel and torch.compile do."""
+
+    def __init__(self, name, model):
+        super().__init__()
+        self.add_module(name, model)
+
+
+WRAPPED = [["module"], ["_orig_mod"], ["module", "_orig_mod"], ["_orig_mod", "module", "module"]]
+
+
+def test_the_wrappers_are_named_as_torch_names_them():
+    model = tiny_vit("timm")
+    parallel, compiled = torch.nn.DataParallel(model), torch.compile(model)
+    for torchs, name in ((parallel, "module"), (compiled, "_orig_mod")):
+        assert torchs.state_dict().keys() == Wrapper(name, model).state_dict().keys()
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("names", WRAPPED, ids=".".join)
+def test_what_wraps_a_model_is_taken_off_its_names(names, suffix, tmp_path, capsys):
+    theirs = model = shaken(tiny_vit("timm"))
+    for name in reversed(names):
+        model = Wrapper(name, model)
+    path = saved(model.state_dict(), tmp_path / f"weights{suffix}")
+    with torch.no_grad():
+        expected = theirs(images_of(16))
+        assert torch.allclose(load_pretrained(path, heads=3)(images_of(16)), expected, atol=1e-4)
+    assert torch.equal(qk(read_attention(path, heads=3)), qk(AttentionWeights.of(theirs)))
+    assert main(["inspect", str(path), "--heads", "3"]) == 0
+    prefix = ".".join(names) + ".transformer."
+    gpt2 = saved(gpt2_like("fused", prefix=prefix), tmp_path / f"gpt2{suffix}")
+    assert read_attention(gpt2, heads=4).W_Q.shape == (2, 4, 32, 8)
+
+
+@pytest.mark.parametrize("wrapper", ["module.", "_orig_mod."])
+def test_a_prefix_that_only_some_names_have_is_none(wrapper, tmp_path):
+    """One name more or less, and it is not known what the others mean."""
+    state = tiny_vit("timm").state_dict()
+    path = tmp_path / "weights.pth"
+    saved({wrapper + n: t for n, t in state.items()} | {"n_averaged": torch.zeros(())}, path)
+    with pytest.raises(ValueError, match=rf"no known layout.*'{wrapper}cls_token'"):
+        load_pretrained(path, heads=3)
+    saved({wrapper + n if n == "norm.bias" else n: t for n, t in state.items()}, path)
+    with pytest.raises(ValueError, match=rf"Missing .*norm\.bias.*Unexpected .*{wrapper}norm.bias"):
+        load_pretrained(path, heads=3)
+
+
 def test_shapes_give_the_configuration(tmp_path):
     sizes = {"image_size": 12, "patch_size": 3, "channels": 2, "classes": 7, "mlp_ratio": 2.5}
     mean = ViTConfig(dim=24, depth=3, heads=2, **sizes)
