@@ -161,10 +161,10 @@ def _weights():
         for file in files:
             check_digest(file, entry)  # its ValueError says what to do
         here += [entry.name] if files else []
-    detail = f"at hand, and whole: {', '.join(here) or 'none'}; training needs none"
+    detail = f"{', '.join(here) or 'none'} at hand (training needs none)"
     absent = ", ".join(name for name in CATALOG if name not in here)
     hub = "" if find_spec("huggingface_hub") else ", some with pip install huggingface_hub"
-    return f"{detail}; can be fetched by name{hub}: {absent}" if absent else detail, ""
+    return f"{detail}; to be fetched{hub}: {absent}" if absent else detail, ""
 
 
 def _scale():

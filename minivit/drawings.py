@@ -154,10 +154,11 @@ def sliding_figure(
         for place in places
     ]
     below, alt = 64 + 78 * len(grid), _words(views, grid, labels, start)
-    _finish(figure, headings[start], source, alt, height=406 + below, below=below)
+    head = 176 if goal is None else 200  # a goal takes a line more
+    _finish(figure, headings[start], source, alt, height=230 + head + below, below=below)
     above = {"y": 1, "yref": "container", "yanchor": "top", "pad": {"t": 26}}
     return figure.update_layout(
-        sliders=_sliders(grid, labels, start), title=above, margin={"t": 176, "l": 44}
+        sliders=_sliders(grid, labels, start), title=above, margin={"t": head, "l": 44}
     )
 
 
@@ -211,7 +212,7 @@ def _heading(title, numbers, goal, stand):
     if goal is not None:
         missing = goal.missing({**numbers, **stand})
         state = "not reached here" if missing else "<b>✓ reached here</b>"
-        lines.append(f"goal, {goal.words}: {state}")
+        lines += [f"goal, {goal.words}: {state}", goal.told(missing)]
     return "<br>".join([title, *(f'<span style="font-size:12px">{line}</span>' for line in lines)])
 
 

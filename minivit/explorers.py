@@ -130,24 +130,9 @@ def _reading(numbers, goal, missing, source):
     cells = [f"{escape(name)} <b>{readable(value)}</b>" for name, value in numbers.items()]
     lines = [" · ".join(cells)]
     if goal is not None:
-        wanted = [
-            f"{'✗' if name in missing else '✓'} {escape(name)} {_range(*limits)}"
-            + (f" ({missing[name]})" if name in missing else "")
-            for name, limits in goal.ranges.items()
-        ]
         state = "not reached yet" if missing else "<b>reached</b>"
-        lines += [f"<b>Goal</b>, {state}: {escape(goal.words)}", " · ".join(wanted)]
+        lines += [f"<b>Goal</b>, {state}: {escape(goal.words)}", escape(goal.told(missing))]
     return "<br>".join([*lines, f"<small>{escape(source)}</small>"])
-
-
-def _range(low, high):
-    if math.isinf(high):
-        return f"at least {readable(low)}"
-    if math.isinf(low):
-        return f"at most {readable(high)}"
-    if low == high:
-        return f"at {readable(low)}"
-    return f"{readable(low)} to {readable(high)}"
 
 
 # Steps of 0.05. Each slider goes further than anyone would, to be seen.

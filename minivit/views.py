@@ -78,6 +78,24 @@ class Goal:
             if not low <= numbers[name] <= high
         }
 
+    def told(self, missing):
+        """Each range in words, marked as reached or not, with what `missing` says of it."""
+        return " · ".join(
+            f"{'✗' if name in missing else '✓'} {name} {_range(*limits)}"
+            + (f" ({missing[name]})" if name in missing else "")
+            for name, limits in self.ranges.items()
+        )
+
+
+def _range(low, high):
+    if math.isinf(high):
+        return f"at least {readable(low)}"
+    if math.isinf(low):
+        return f"at most {readable(high)}"
+    if low == high:
+        return f"at {readable(low)}"
+    return f"{readable(low)} to {readable(high)}"
+
 
 def readable(number):
     """A number as text: counts whole, others with two digits after the point, or three if small."""

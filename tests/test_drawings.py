@@ -80,6 +80,8 @@ def test_every_frame_shows_its_own_setting(figure):
         heading = frame.layout.title.text
         assert f"sum {a + b:.2f}" in heading and "n 3" in heading
         assert ("✓ reached" in heading) == (a + b == 4.0)
+        far = "too low" if a + b < 4 else "too high"
+        assert ("✓ sum at 4.00" if a + b == 4.0 else f"✗ sum at 4.00 ({far})") in heading
 
 
 def test_a_slider_changes_its_own_axis_and_no_other(figure):

@@ -85,6 +85,10 @@ def broken_rules(notebook, size, setup):
         yield "keeps widget state"
     if setup_cell(notebook) != setup:
         yield "another setup cell"
+    for cell in cells(notebook, "code"):
+        folded = cell["metadata"].get("jupyter", {}).get("source_hidden", False)
+        if folded != (source(cell) == setup):
+            yield "the setup cell is folded, and no other"
     kept = outputs(notebook)
     if not kept:
         yield "no kept outputs"
@@ -94,6 +98,10 @@ def broken_rules(notebook, size, setup):
         figure = output.get("data", {}).get("application/vnd.plotly.v1+json")
         if figure and not figure["layout"].get("meta", {}).get("alt"):
             yield "a figure without alt text"
+        frames = (figure or {}).get("frames", [])
+        goals = [text for f in frames if "reached here" in (text := f["layout"]["title"]["text"])]
+        if goals and not any("✓ reached here" in text for text in goals):
+            yield f"a goal that no slider reaches: {goals[0].partition('<br>')[0]}"
         if "image/png" in output.get("data", {}) and not figure:
             yield "a picture without alt text"
         if "aria-label=" not in source_of(output, "image/svg+xml", "aria-label="):
@@ -190,9 +198,20 @@ def test_each_rule_can_be_broken():
         cells(notebook, "code")[-1]["outputs"] = [text]
 
     def guessing(text):
-        cell = {"cell_type": "code", "source": [text], "outputs": []}
+        cell = {"cell_type": "code", "metadata": {}, "source": [text], "outputs": []}
         asked = {"cell_type": "markdown", "source": ["**Predict** it."]}
         return lambda notebook: notebook["cells"].extend([asked, cell])
+
+    def out_of_reach(notebook):
+        for cell in cells(notebook, "code"):
+            for output in cell["outputs"]:
+                figure = output.get("data", {}).get("application/vnd.plotly.v1+json", {})
+                for frame in figure.get("frames", []):
+                    title = frame["layout"]["title"]
+                    title["text"] = title["text"].replace("✓ reached here", "not reached here")
+
+    def fold(at, metadata):
+        return lambda notebook: cells(notebook, "code")[at].update(metadata=metadata)
 
     def markdown(text):
         return lambda notebook: cells(notebook, "markdown")[3].update(source=[text])
@@ -205,6 +224,10 @@ def test_each_rule_can_be_broken():
 
     assert "a picture without alt text" in breaking(output(png="iVBOR"))
     assert "a drawing without alt text" in breaking(output(**{"svg+xml": "<svg></svg>"}))
+    assert "a goal that no slider reaches: W_Q W_Kᵀ of one head" in breaking(out_of_reach)
+    hidden = {"jupyter": {"source_hidden": True}}
+    for at, metadata in ((0, {}), (1, hidden)):
+        assert "the setup cell is folded, and no other" in breaking(fold(at, metadata))
     assert "kept at a scale" in breaking(kept_at_smoke)
     assert "no place to write it: '**Predict** it.'" in breaking(guessing("print(1)"))
     assert "no place to write it" not in breaking(guessing("x = None  # yours"))
