@@ -139,8 +139,11 @@ def test_a_lesson_keeps_the_rules(path):
 @pytest.mark.parametrize(
     "path", sorted(ROOT.glob("*/*.ipynb")), ids=lambda path: f"{path.parent.name}-{path.stem}"
 )
-def test_a_notebook_names_the_version_that_it_was_written_for(path):
-    assert f'\nVERSION = "{__version__}"' in setup_cell(read(path))
+def test_a_notebook_begins_with_its_setup_folded_and_names_the_version_it_was_written_for(path):
+    notebook = read(path)
+    assert f'\nVERSION = "{__version__}"' in setup_cell(notebook)
+    (setup,) = [c for c in cells(notebook, "code") if source(c) == setup_cell(notebook)]
+    assert setup["metadata"] == {"jupyter": {"source_hidden": True}}, "unfolded"
 
 
 def breaking(change):
