@@ -261,7 +261,7 @@ MISTAKES = (
     *KNOWN,
     Diagnosis(
         "another-factor",
-        "What was too loud, or too large, is divided by another number than the fault multiplied by. "
+        "What was too loud, or too large, is divided by another number than it was multiplied by. "
         "No size is typical enough to be aimed at: undo the factor of the table.",
         2,
         _another_factor,
