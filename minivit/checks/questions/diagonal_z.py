@@ -113,13 +113,6 @@ MISTAKES = ANSWER.diagnoses(
         lambda arguments: (by_loops(arguments, apart=_round_the_edge(arguments)),),
     ),
     Mistake(
-        "own-spread",
-        "The spread is that of the diagonal itself. Chance is what the *other* entries show.",
-        1,
-        _with(spread=lambda matrix, on, _: matrix[on].std()),
-        5e-2,  # m or m − 1
-    ),
-    Mistake(
         "pooled",
         "One spread is used for all heads. Heads differ in size; each needs its own.",
         1,
@@ -162,6 +155,14 @@ MISTAKES = ANSWER.diagnoses(
         "The sign is lost. Whether a diagonal is positive or negative matters here.",
         1,
         lambda arguments: (np.abs(by_loops(arguments)),),
+    ),
+    # The last one: with small scores its tolerance takes in other mistakes.
+    Mistake(
+        "own-spread",
+        "The spread is that of the diagonal itself. Chance is what the *other* entries show.",
+        1,
+        _with(spread=lambda matrix, on, _: matrix[on].std()),
+        5e-2,  # m or m − 1
     ),
 )
 

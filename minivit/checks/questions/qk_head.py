@@ -178,7 +178,7 @@ QUESTION = Question(
             "root was taken twice, or stands on one side alone.",
             2,
             answer.nearest("double-root"),
-            NUMBERS,
+            (*NUMBERS, "balance"),  # roots of singular values near 1 pass for right ones
         ),
         Diagnosis(
             "noise-too-large",
