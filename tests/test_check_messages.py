@@ -50,6 +50,11 @@ def test_the_first_hint_is_about_what_is_off(id, place, hint, capsys):
     assert f"Hint {hint}: read it below" in said(id, answer, capsys)
 
 
+def test_a_wrong_shape_of_many_axes_begins_with_the_hint_on_shapes(capsys):
+    text = said("masked-reading", lambda x, **_: x[0], capsys)
+    assert "shape: output has shape (3, 8)" in text and "Hint 2: read it below" in text
+
+
 @pytest.mark.parametrize("id", QUESTIONS)
 def test_first_hints_are_hints(id):
     assert set(QUESTIONS[id].first_hints.values()) <= {1, 2, 3}

@@ -240,6 +240,19 @@ def no_noise(arguments, result):
 
 
 @_of_first_call
+def unsized(arguments, result):
+    """All singular values are 1, and noise is there: with none, and a beta of 1, it is right."""
+    got = _values(arguments, result)[0]
+    return np.abs(got["spectrum"] - 1).max() < 0.01 and got["skew"] > 0.02
+
+
+@_of_first_call
+def filled(arguments, result):
+    """The mean of all entries, not of the diagonal alone, is beta."""
+    return abs(product(arguments, result).mean() - arguments["beta"]) < 0.1 * arguments["beta"]
+
+
+@_of_first_call
 def scrambled(arguments, result):
     """Are the numbers of each block, read in the order of its transpose, a right answer?"""
     dim, head_dim, _ = rows_of(arguments)
@@ -250,18 +263,32 @@ def scrambled(arguments, result):
     return _like(got, expected, "spectrum", "mean")
 
 
+def _changed(arguments, result):
+    """Which rows of qkv are others now."""
+    return (arguments["qkv"].values != result.arguments["qkv"].values).any(1)
+
+
 @_of_first_call
 def other_heads(arguments, result):
     """Only rows of another head changed, in both thirds."""
+    dim, head_dim, start = rows_of(arguments)
+    query, key, value = _changed(arguments, result).reshape(3, dim)
+    own = query[start : start + head_dim].any()
+    return query.sum() == head_dim and (query == key).all() and not value.any() and not own
+
+
+@_of_first_call
+def side_by_side(arguments, result):
+    """The rows of W_Kᵀ were put right behind those of W_Qᵀ, wherever these are thought to be."""
     _, head_dim, start = rows_of(arguments)
-    before, after = arguments["qkv"].values, result.arguments["qkv"].values
-    changed = (before != after).any(1)
-    own = changed[start : start + head_dim].any()
-    return changed.sum() == 2 * head_dim and not own
+    rows = np.flatnonzero(_changed(arguments, result))
+    return any(
+        np.array_equal(rows, first + np.arange(2 * head_dim)) for first in (start, 3 * start)
+    )
 
 
 @_of_first_call
 def whole_layer(arguments, result):
-    changed = (arguments["qkv"].values != result.arguments["qkv"].values).any(1)
+    changed = _changed(arguments, result)
     queries_and_keys = 2 * len(changed) // 3
     return changed[:queries_and_keys].all() and not changed[queries_and_keys:].any()

@@ -58,6 +58,26 @@ def factors(W_Q, W_K):
     return cosine, values.sum(1) / (values.norm(dim=1) * W_Q.shape[1] ** 0.5)
 
 
+def eigenvalues(W_Q, W_K):
+    cosine, _ = cosine_and_ceiling(W_Q, W_K)
+    product = W_Q @ W_K.mT
+    values = torch.linalg.eigvals(product).abs()
+    return cosine, values.sum(1) / (product.norm(dim=(1, 2)) * product.shape[1] ** 0.5)
+
+
+def eigenvalues_in_the_norm(W_Q, W_K):
+    cosine, _ = cosine_and_ceiling(W_Q, W_K)
+    values = torch.linalg.eigvals(W_Q @ W_K.mT).abs()
+    return cosine, values.sum(1) / (values.norm(dim=1) * W_Q.shape[1] ** 0.5)
+
+
+def eigenvalues_of_a_triangle(W_Q, W_K):
+    """eigvalsh takes its matrix for symmetric."""
+    cosine, _ = cosine_and_ceiling(W_Q, W_K)
+    values = torch.linalg.eigvalsh(W_Q @ W_K.mT).abs()
+    return cosine, values.sum(1) / (values.norm(dim=1) * W_Q.shape[1] ** 0.5)
+
+
 def one(W_Q, W_K):
     cosine, ceiling = cosine_and_ceiling(W_Q, W_K)
     return cosine, torch.ones_like(ceiling)
@@ -144,6 +164,9 @@ KEY = Key(
     mutants=(
         Mutant("√(k / dim) for all", equal_values, "equal-values"),
         Mutant("singular values of the factors", factors, "factors"),
+        Mutant("|eigenvalues|", eigenvalues, "eigenvalues"),
+        Mutant("|eigenvalues|, in the norm too", eigenvalues_in_the_norm, "eigenvalues"),
+        Mutant("eigvalsh", eigenvalues_of_a_triangle, "eigenvalues"),
         Mutant("a ceiling of 1", one, "one"),
         Mutant("the sign lost", absolute, "absolute"),
         Mutant("√k for √dim", k_for_dim, "k-for-dim"),

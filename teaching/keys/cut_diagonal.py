@@ -129,6 +129,11 @@ KEY = Key(
             "columns-of-right",
         ),
         Mutant(
+            "sum(1) for sum(0)",
+            variant(lambda u, s, v: (s * (u * v).sum(1)).cumsum(0) / len(s)),
+            "place-by-place",
+        ),
+        Mutant(
             "no singular values",
             variant(lambda u, s, v: alike(u, v).cumsum(0) / len(s)),
             "size-ignored",
@@ -146,11 +151,21 @@ KEY = Key(
         ),
         Mutant("σ for σ²", variant(kept=lambda s: s.cumsum(0) / s.sum()), "kept-not-squared"),
         Mutant(
+            "σ summed, then squared",
+            variant(kept=lambda s: (s.cumsum(0) / s.sum()).square()),
+            "kept-not-squared",
+        ),
+        Mutant(
             "norms",
             variant(kept=lambda s: (s.square().cumsum(0) / s.square().sum()).sqrt()),
             "kept-rooted",
         ),
         Mutant("not divided", variant(kept=lambda s: s.square().cumsum(0)), "kept-not-divided"),
+        Mutant(
+            "divided by dim",
+            variant(kept=lambda s: s.square().cumsum(0) / len(s)),
+            "kept-not-divided",
+        ),
         Mutant(
             "what is lost",
             variant(kept=lambda s: 1 - s.square().cumsum(0) / s.square().sum()),
@@ -163,9 +178,12 @@ KEY = Key(
         ),
         Mutant("not summed", variant(each=steps), "not-summed"),
         Mutant(
+            "the mean not summed", variant(lambda u, s, v: s * alike(u, v) / len(s)), "not-summed"
+        ),
+        Mutant(
             "from rank 0", variant(each=lambda running: running - steps(running)), "from-rank-0"
         ),
-        Mutant("the target's own diagonal, summed", of_noise, "mean"),
+        Mutant("the target's own diagonal, summed", of_noise, "place-by-place"),
         Mutant("one rank", one_rank, "shape"),
         Mutant("the mean alone", mean_alone, "kind"),
         Mutant("normalises its input", in_place, "untouched"),

@@ -63,6 +63,13 @@ def with_diagonal(products, offset):
     return products[:, on].mean(1) / chance
 
 
+def main_left_out(products, offset):
+    """The lesson's own spread, beside another diagonal."""
+    diagonal = products.diagonal(offset, dim1=1, dim2=2)
+    rest = products[..., ~torch.eye(products.shape[-1], dtype=torch.bool)]
+    return diagonal.mean(1) / (rest.std(1) / math.sqrt(diagonal.shape[1]))
+
+
 def t_statistic(products, offset):
     diagonal = products.diagonal(offset, dim1=1, dim2=2)
     return diagonal.mean(1) / (diagonal.std(1, correction=0) / math.sqrt(diagonal.shape[1]))
@@ -71,6 +78,11 @@ def t_statistic(products, offset):
 def t_statistic_unbiased(products, offset):
     diagonal = products.diagonal(offset, dim1=1, dim2=2)
     return diagonal.mean(1) / (diagonal.std(1) / math.sqrt(diagonal.shape[1]))
+
+
+def rolled(products, offset):
+    on = torch.eye(products.shape[-1], dtype=torch.bool).roll(offset, 1)
+    return products[:, on].mean(1) / (products[:, ~on].std(1) / math.sqrt(on.sum()))
 
 
 def pooled(products, offset):
@@ -119,7 +131,10 @@ def centres_its_input(products, offset):
 
 
 def hidden(rng):
-    """Several heads of unlike sizes; a long and a short diagonal, one planted, one negative."""
+    """Several heads of unlike sizes; a long and a short diagonal, one planted, one negative.
+
+    The main diagonal is loud: so it shows whether the spread leaves out that one.
+    """
     offsets = [int(rng.integers(30, 50)), -int(rng.integers(20, 45)), int(rng.integers(5, 20))]
     planted = (0.0, float(-rng.uniform(3, 5)), float(-rng.uniform(3, 5)))
     rows = zip(offsets, planted, (64, 72, 64), strict=True)
@@ -127,12 +142,14 @@ def hidden(rng):
 
 
 def _drawn(rng, offset, size, dim):
-    """Drawn anew where it is a matter of n or n − 1 whether the diagonal in the spread shows."""
+    """Drawn anew where it is a matter of n or n − 1 whether a mistake in the spread shows."""
     title = f"diagonal {offset}, {'planted' if size else 'noise alone'}"
     while True:
-        made = case(title, int(rng.integers(3, 6)), dim, offset, int(rng.integers(2**32)), size)
+        heads, seed = int(rng.integers(3, 6)), int(rng.integers(2**32))
+        made = case(title, heads, dim, offset, seed, size, loud=True)
         products = torch.from_numpy(made.calls[0]["products"])
-        right, wrong = diagonal_z(products, offset), with_diagonal(products, offset)
+        right = diagonal_z(products, offset)
+        wrong = torch.stack([each(products, offset) for each in (with_diagonal, main_left_out)])
         apart = (wrong - right).abs() / (ANSWER.tolerance * right.abs().clamp(min=ANSWER.floor))
         if not ((apart > 0.8) & (apart < 1.25)).any():
             return made
@@ -151,8 +168,10 @@ KEY = Key(
     mutants=(
         Mutant("√dim whatever the diagonal", full_length, "full-length"),
         Mutant("spread over all entries", with_diagonal, "with-diagonal"),
+        Mutant("spread off the main diagonal", main_left_out, "main-left-out"),
         Mutant("spread of the diagonal itself", t_statistic, "own-spread"),
         Mutant("the same, n − 1", t_statistic_unbiased, "own-spread"),
+        Mutant("an identity, rolled", rolled, "rolled"),
         Mutant("one spread for all heads", pooled, "pooled"),
         Mutant("spread of single entries", ratio, "ratio"),
         Mutant("m instead of √m", no_root, "no-root"),

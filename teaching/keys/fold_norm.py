@@ -66,6 +66,10 @@ def right_only(W_Q, W_K, b_Q, gain, shift):
     return variant(W_Q, W_K, b_Q, gain, shift, 0, 1, 1)
 
 
+def divided_by_gain(W_Q, W_K, b_Q, gain, shift):
+    return variant(W_Q, W_K, b_Q, gain, shift, -1, -1, -1)
+
+
 def bare_preference(W_Q, W_K, b_Q, gain, shift):
     return variant(W_Q, W_K, b_Q, gain, shift, 1, 1, 0)
 
@@ -81,6 +85,11 @@ def no_bias(W_Q, W_K, b_Q, gain, shift):
 def of_lookers(W_Q, W_K, b_Q, gain, shift):
     form, _ = fold_norm(W_Q, W_K, b_Q, gain, shift)
     return form, gain * (W_Q @ (shift @ W_K)[:, :, None])[:, :, 0]
+
+
+def of_both(W_Q, W_K, b_Q, gain, shift):
+    form, preference = fold_norm(W_Q, W_K, b_Q, gain, shift)
+    return form, preference + of_lookers(W_Q, W_K, b_Q, gain, shift)[1]
 
 
 def shift_times_gain(W_Q, W_K, b_Q, gain, shift):
@@ -137,10 +146,12 @@ KEY = Key(
         Mutant("the gain ignored", no_gain, "no-gain"),
         Mutant("the gain on the left alone", left_only, "left-only"),
         Mutant("the gain on the right alone", right_only, "right-only"),
+        Mutant("divided by the gain", divided_by_gain, "divided-by-gain"),
         Mutant("no gain in the preference", bare_preference, "gain-not-in-preference"),
         Mutant("the shift ignored", no_shift, "no-shift"),
         Mutant("the query bias ignored", no_bias, "no-bias"),
         Mutant("the term of the token that looks", of_lookers, "of-lookers"),
+        Mutant("both such terms", of_both, "of-lookers"),
         Mutant("the shift times the gain", shift_times_gain, "shift-times-gain"),
         Mutant("W_K W_Qᵀ", transposed, "transposed"),
         Mutant("divided by √k", scaled, "scaled"),

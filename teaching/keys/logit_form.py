@@ -87,6 +87,12 @@ def one_in_corner(weight, bias, heads):
     return form
 
 
+def one_in_front(weight, bias, heads):
+    beside = torch.cat([bias[:, None], weight], 1)
+    query, key, _ = beside.unflatten(0, (3, heads, -1))
+    return query.mT @ key
+
+
 def transposed(weight, bias, heads):
     return logit_form(weight, bias, heads).mT
 
@@ -152,6 +158,7 @@ KEY = Key(
         Mutant("only what softmax sees", query_bias_only, "query-bias-only"),
         Mutant("corner 0", no_corner, "no-corner"),
         Mutant("corner 1", one_in_corner, "corner-is-one"),
+        Mutant("[1 x] for [x 1]", one_in_front, "one-in-front"),
         Mutant("transposed", transposed, "transposed"),
         Mutant("divided by √head_dim", scaled, "scaled"),
         Mutant("stored rows taken for columns", as_stored, "as-stored"),

@@ -101,6 +101,12 @@ def each_reads_itself(x, y, W_Q, W_K, W_V, W_O, allowed):
     return read_from(x, x, W_Q, W_K, W_V, W_O, torch.ones(x.shape[1], x.shape[1]))
 
 
+def no_axis_for_heads(x, y, W_Q, W_K, W_V, W_O, allowed):
+    logits = (x @ W_Q) @ (y @ W_K).mT / W_Q.shape[-1] ** 0.5
+    weights = logits.masked_fill(allowed == 0, float("-inf")).softmax(-1).nan_to_num(0.0)
+    return weights @ (y @ W_V) @ W_O
+
+
 def roles_exchanged(x, y, W_Q, W_K, W_V, W_O, allowed):
     return read_from(y, x, W_Q, W_K, W_V, W_O, allowed.T)
 
@@ -116,7 +122,10 @@ def masks_its_table(x, y, W_Q, W_K, W_V, W_O, allowed):
 
 
 def hidden(rng):
-    """Several heads, widths that all differ, part of the table forbidden; once a blind token."""
+    """Several heads, widths that all differ, part of the table forbidden; once a blind token.
+
+    As many images as heads in the first case, where one may pass for the other; then not.
+    """
     cases = []
     for number in range(QUESTION.hidden):
         n, m = 4 + rng.choice(5, size=2, replace=False)
@@ -126,7 +135,8 @@ def hidden(rng):
         title = f"{heads} heads, {n} tokens read {m}{', one of them nobody' if nobody else ''}"
         sizes, widths = (int(n), int(m), dim), (int(k), int(v))
         seed, forbid = int(rng.integers(2**32)), float(rng.uniform(0.3, 0.6))
-        cases.append(case(title, 2, sizes, heads, widths, seed, forbid=forbid, nobody=nobody))
+        batch = heads if number == 0 else 5 - heads
+        cases.append(case(title, batch, sizes, heads, widths, seed, forbid=forbid, nobody=nobody))
     return tuple(cases)
 
 
@@ -167,6 +177,7 @@ KEY = Key(
         Mutant("softmax over those that look", partial(variant, axis=-2), "over-lookers"),
         Mutant("mean over heads", partial(variant, merge=lambda o: o.mean(1)), "mean-of-heads"),
         Mutant("the first head", partial(variant, merge=lambda o: o[:, 0]), "first-head"),
+        Mutant("no axis for heads", no_axis_for_heads, "no-axis-for-heads"),
         Mutant("every token reads its own crowd", each_reads_itself, "output"),
         Mutant("y reads x", roles_exchanged, "shape"),
         Mutant("heads not added up", heads_kept, "shape"),

@@ -65,6 +65,16 @@ def interleaved(qkv, out, heads):
     return W_Q @ W_K.mT, W_V @ out.T.unflatten(0, (heads, -1))
 
 
+def as_stored(qkv, out, heads):
+    query, key, value = qkv.unflatten(0, (heads, 3, -1)).unbind(1)
+    return query @ key.mT, value @ out.unflatten(1, (heads, -1)).transpose(0, 1)
+
+
+def reshaped(qkv, out, heads):
+    W_Q, W_K, W_V = qkv.reshape(heads, 3, len(out), -1).unbind(1)
+    return W_Q @ W_K.mT, W_V @ out.T.unflatten(0, (heads, -1))
+
+
 def key_first(qkv, out, heads):
     qk, ov = products(qkv, out, heads)
     return qk.mT, ov
@@ -153,6 +163,8 @@ KEY = Key(
     mutants=(
         Mutant("all queries first, as minivit stores them", queries_first, "queries-first"),
         Mutant("query, key, value row by row", interleaved, "interleaved"),
+        Mutant("rows of a head for its columns", as_stored, "as-stored"),
+        Mutant("reshape for transpose", reshaped, "as-stored"),
         Mutant("W_K W_Qᵀ", key_first, "qk-transposed"),
         Mutant("(W_V W_O)ᵀ", for_columns, "ov-transposed"),
         Mutant("rows of out, not columns", rows_of_out, "out-rows"),

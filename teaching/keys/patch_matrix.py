@@ -56,6 +56,18 @@ def dim_not_moved(kernel):
     return kernel.permute(0, 2, 3, 1).reshape(-1, len(kernel))
 
 
+def row_channel_col(kernel):
+    return kernel.permute(2, 1, 3, 0).flatten(0, 2)
+
+
+def channel_col_row(kernel):
+    return kernel.permute(1, 3, 2, 0).flatten(0, 2)
+
+
+def cut_anew(kernel):
+    return kernel.permute(2, 3, 1, 0).reshape(len(kernel), -1).T
+
+
 def turned_round(kernel):
     return patch_matrix(kernel.flip(2, 3))
 
@@ -99,6 +111,9 @@ KEY = Key(
         Mutant("reshape alone", reshaped, "reshaped"),
         Mutant("channel, row, col", channel_first, "channel-first"),
         Mutant("col, row, channel", columns_first, "columns-first"),
+        Mutant("row, channel, col", row_channel_col, "rows-reordered"),
+        Mutant("channel, col, row", channel_col_row, "rows-reordered"),
+        Mutant("merged, then cut into dim rows", cut_anew, "scattered"),
         Mutant("merged with dim in front", dim_not_moved, "dim-not-moved"),
         Mutant("kernel turned round", turned_round, "turned-round"),
         Mutant("Eᵀ, as nn.Linear stores it", as_stored, "shape"),

@@ -38,12 +38,13 @@ def variant(
     size=lambda dim, k: dim**-0.5,
     draw=torch.randn,
     finish=lambda left, s, right, k: (left[:, :k] * s[:k].sqrt(), right[:k].T * s[:k].sqrt()),
+    beta_times=torch.eye,
 ):
     """The reference with one step replaced."""
     dim = qkv.shape[1]
     k = dim // heads
     noise = draw(dim, dim, generator=generator) * size(dim, k)
-    left, s, right = torch.linalg.svd(alpha * noise + beta * torch.eye(dim))
+    left, s, right = torch.linalg.svd(alpha * noise + beta * beta_times(dim))
     write(qkv, head, k, *finish(left, s, right, k))
 
 
@@ -105,16 +106,9 @@ def rotated_key(left, s, right, k):
     return left[:, :k] * s[:k].sqrt(), turn @ (right[:k].T * s[:k].sqrt())
 
 
-def no_root(left, s, right, k):
-    return left[:, :k] * s[:k], right[:k].T * s[:k]
-
-
-def root_of_root(left, s, right, k):
-    return left[:, :k] * s[:k] ** 0.25, right[:k].T * s[:k] ** 0.25
-
-
-def one_sided(left, s, right, k):
-    return left[:, :k] * s[:k], right[:k].T
+def powers(query, key):
+    """The singular values to these powers in the two factors, not both to 1 / 2."""
+    return lambda left, s, right, k: (left[:, :k] * s[:k] ** query, right[:k].T * s[:k] ** key)
 
 
 def smallest(left, s, right, k):
@@ -141,10 +135,6 @@ def rescaled(qkv, head, heads, alpha, beta, generator):
         W_K *= factor
 
 
-def swapped_scalars(qkv, head, heads, alpha, beta, generator):
-    write_qk_head_(qkv, head, heads, beta, alpha, generator)
-
-
 def gaussian(qkv, head, heads, alpha, beta, generator):
     """Entries of the right size, and nothing else."""
     dim, k = qkv.shape[1], qkv.shape[1] // heads
@@ -152,25 +142,22 @@ def gaussian(qkv, head, heads, alpha, beta, generator):
     write(qkv, head, k, W_Q, W_K)
 
 
-def global_noise(qkv, head, heads, alpha, beta, generator):
-    draw = lambda *shape, generator: torch.randn(*shape)  # noqa: E731
-    variant(qkv, head, heads, alpha, beta, generator, draw=draw)
+def given(**changes):
+    """The reference, with arguments changed first: name → function of all but qkv."""
+
+    def answer(qkv, **rest):
+        write_qk_head_(qkv, **{**rest, **{name: new(rest) for name, new in changes.items()}})
+
+    return answer
 
 
-def own_seed(qkv, head, heads, alpha, beta, generator):
-    write_qk_head_(qkv, head, heads, alpha, beta, torch.Generator().manual_seed(0))
-
-
-def reseeded(qkv, head, heads, alpha, beta, generator):
-    write_qk_head_(qkv, head, heads, alpha, beta, generator.manual_seed(0))
-
-
-def first_head(qkv, head, heads, alpha, beta, generator):
-    write_qk_head_(qkv, 0, heads, alpha, beta, generator)
-
-
-def counted_from_one(qkv, head, heads, alpha, beta, generator):
-    write_qk_head_(qkv, (head - 1) % heads, heads, alpha, beta, generator)
+def side_by_side(qkv, head, heads, alpha, beta, generator, *, each):
+    """`each`: blocks of rows that a head is thought to own."""
+    new, k = qkv.detach().clone(), qkv.shape[1] // heads
+    write_qk_head_(new, head, heads, alpha, beta, generator)
+    with torch.no_grad():
+        for place, third in enumerate(new.split(len(new) // 3)[:2]):
+            qkv[(each * head + place) * k :][:k] = third[head * k :][:k]
 
 
 def every_head(qkv, head, heads, alpha, beta, generator):
@@ -231,8 +218,8 @@ def hidden(rng):
     return tuple(cases)
 
 
-def _step(finish):
-    return partial(variant, finish=finish)
+def _step(finish=None, **steps):
+    return partial(variant, finish=finish) if finish else partial(variant, **steps)
 
 
 KEY = Key(
@@ -254,39 +241,50 @@ KEY = Key(
         "a rotation shared by W_Q and W_K": _step(shared_rotation),
         "W_Q and W_K in each other's place": _step(swapped_roles),
         "row by row, float64, eigenvectors": row_by_row,
-        "uniform noise of variance 1 / dim": partial(variant, draw=uniform),
+        "uniform noise of variance 1 / dim": _step(draw=uniform),
         "through .data, returned as well": through_data,
     },
     mutants=(
         Mutant("sign flipped", _step(flipped), "sign"),
         Mutant("columns of Vᵀ for V", _step(columns_of_right), "unaligned"),
         Mutant("W_K rotated", _step(rotated_key), "unaligned"),
-        Mutant("no square root", _step(no_root), "squared"),
-        Mutant("square root twice", _step(root_of_root), "double-root"),
-        Mutant("all of S in W_Q", _step(one_sided), "one-sided"),
+        Mutant("no square root", _step(powers(1, 1)), "squared"),
+        Mutant("square root twice", _step(powers(0.25, 0.25)), "double-root"),
+        Mutant("a root in W_Q alone", _step(powers(0.5, 0)), "double-root"),
+        Mutant("no singular values", _step(powers(0, 0)), "unsized"),
+        Mutant("all of S in W_Q", _step(powers(1, 0)), "one-sided"),
         Mutant("the smallest singular values", _step(smallest), "smallest"),
         Mutant("left singular vectors twice", _step(left_twice), "symmetric"),
         Mutant("reshape for transpose", _step(reshaped), "scrambled"),
-        Mutant("Z of variance 1", partial(variant, size=lambda d, k: 1.0), "noise-too-large"),
+        Mutant("Z of variance 1", _step(size=lambda d, k: 1.0), "noise-too-large"),
         Mutant(
-            "Z of standard deviation 1 / dim",
-            partial(variant, size=lambda d, k: 1 / d),
-            "noise-too-small",
+            "Z of standard deviation 1 / dim", _step(size=lambda d, k: 1 / d), "noise-too-small"
         ),
+        Mutant("Z of variance 1 / head_dim", _step(size=lambda d, k: k**-0.5), "noise-by-head-dim"),
         Mutant(
-            "Z of variance 1 / head_dim",
-            partial(variant, size=lambda d, k: k**-0.5),
-            "noise-by-head-dim",
+            "alpha and beta swapped",
+            given(alpha=lambda a: a["beta"], beta=lambda a: a["alpha"]),
+            "scalars-swapped",
         ),
-        Mutant("alpha and beta swapped", swapped_scalars, "scalars-swapped"),
         Mutant("diagonal scaled up to beta", rescaled, "rescaled"),
         Mutant("normal entries of the right size", gaussian, "diagonal"),
+        Mutant("beta, without I", _step(beta_times=lambda d: 1.0), "beta-everywhere"),
         Mutant("no noise", without_noise, "no-noise"),
-        Mutant("torch's global generator", global_noise, "generator"),
-        Mutant("a generator of its own", own_seed, "generator"),
-        Mutant("seeds the generator itself", reseeded, "generator"),
-        Mutant("always head 0", first_head, "other-head"),
-        Mutant("heads counted from 1", counted_from_one, "other-head"),
+        Mutant(
+            "torch's global generator",
+            _step(draw=lambda *shape, generator: torch.randn(*shape)),
+            "generator",
+        ),
+        Mutant("a generator of its own", given(generator=lambda a: torch.Generator()), "generator"),
+        Mutant(
+            "seeds the generator itself",
+            given(generator=lambda a: a["generator"].manual_seed(0)),
+            "generator",
+        ),
+        Mutant("always head 0", given(head=lambda a: 0), "other-head"),
+        Mutant("counted from 1", given(head=lambda a: (a["head"] - 1) % a["heads"]), "other-head"),
+        Mutant("W_Kᵀ right behind W_Qᵀ", partial(side_by_side, each=1), "side-by-side"),
+        Mutant("head after head", partial(side_by_side, each=3), "side-by-side"),
         Mutant("every head", every_head, "whole-layer"),
         Mutant("zeroes W_V", value_too, "untouched"),
         Mutant("W_Q alone", query_only, "unchanged"),

@@ -115,6 +115,15 @@ def healthy_for_sharp(content, positions, qk, ov, grid):
     return (3, content, positions, qk / 10, ov) if fault == 0 else (fault, *tensors)
 
 
+def of_mean(ov, **rest):
+    """Its mean diagonal brought to −0.4."""
+    return ov - (ov.diagonal().mean() + 0.4) * torch.eye(len(ov))
+
+
+def with_diagonal(ov, **rest):
+    return ov - torch.diag(ov.diagonal()) - 0.4 * torch.eye(len(ov))
+
+
 def hidden(rng):
     """Two patients a case, so that each fault comes at least once; sizes that differ."""
     sizes = [(6, 32, 2), (7, 48, 3), (8, 40, 2)]
@@ -170,6 +179,20 @@ KEY = Key(
                 treat, 2, 1, lambda content, **rest: F.layer_norm(content, content.shape[1:])
             ),
             "normalised",
+        ),
+        Mutant("ov with a mean of −0.4", hunt.instead(treat, 4, 4, of_mean), "diagonal-set"),
+        Mutant("−0.4 on the diagonal", hunt.instead(treat, 4, 4, with_diagonal), "diagonal-set"),
+        Mutant(
+            "content brought to 0.7",
+            hunt.instead(treat, 2, 1, lambda content, **rest: 0.7 * content / content.std()),
+            "another-factor",
+        ),
+        Mutant(
+            "qk brought to 2",
+            hunt.instead(
+                treat, 3, 3, lambda qk, **rest: 2 * qk / torch.linalg.matrix_norm(qk, 2).max()
+            ),
+            "another-factor",
         ),
         Mutant(
             "qk / √10", hunt.instead(treat, 3, 3, lambda qk, **rest: qk / 10**0.5), "root-of-ten"

@@ -92,6 +92,28 @@ def columns_only(rows, columns, waves):
     return cosines(rows, columns, waves)[1].sum(0)
 
 
+def one_cosine(apart):
+    """Of one number made of the rows and the columns between two places."""
+
+    def gram(rows, columns, waves):
+        number = torch.arange(rows * columns)
+        row, column = number // columns, number % columns
+        both = apart(row[:, None] - row, column[:, None] - column)
+        return (waves[:, None, None] * both).cos().sum(0)
+
+    return gram
+
+
+def by_number(rows, columns, waves):
+    number = torch.arange(rows * columns)
+    return (waves[:, None, None] * (number[:, None] - number)).cos().sum(0)
+
+
+def cosines_alone(rows, columns, waves):
+    tokens = table(rows, columns, waves).unflatten(1, (4, -1))[:, ::2].flatten(1)
+    return tokens @ tokens.T
+
+
 def column_by_column(rows, columns, waves):
     number = torch.arange(rows * columns)
     row, column = number % rows, number // rows
@@ -157,6 +179,14 @@ KEY = Key(
     mutants=(
         Mutant("cosines multiplied", variant(product_of_each), "multiplied"),
         Mutant("sums multiplied", variant(product_of_sums), "multiplied"),
+        Mutant("cos(ω (Δr + Δc))", variant(one_cosine(torch.add)), "one-distance"),
+        Mutant(
+            "straight-line distance",
+            variant(one_cosine(lambda down, right: (down**2 + right**2) ** 0.5)),
+            "one-distance",
+        ),
+        Mutant("the number of a place", variant(by_number), "by-number"),
+        Mutant("no sines", variant(cosines_alone), "cosines-alone"),
         Mutant("column by column", variant(column_by_column), "wrong-width"),
         Mutant("rows taken for columns", variant(wrong_width), "wrong-width"),
         Mutant("columns alone", variant(columns_only), "columns-only"),

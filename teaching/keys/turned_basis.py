@@ -67,6 +67,12 @@ def products(qkv, qkv_bias, out, out_bias, R, heads):
     return parts, qkv_bias, R.T @ out @ R, out_bias @ R
 
 
+def products_of_qkv(qkv, qkv_bias, out, out_bias, R, heads):
+    """The same for queries, keys and values alone, with their biases turned."""
+    parts, bias, _, _ = products(qkv, (qkv_bias.view(3, -1) @ R).flatten(), out, out_bias, R, heads)
+    return parts, bias, R.T @ out, out_bias @ R
+
+
 def in_place(qkv, qkv_bias, out, out_bias, R, heads):
     answer = turned(qkv, qkv_bias, out, out_bias, R, heads)
     for old, new in zip((qkv, qkv_bias, out, out_bias), answer, strict=True):
@@ -114,7 +120,8 @@ KEY = Key(
         Mutant("out_bias Rᵀ", partial(variant, bias="RT"), "bias-backwards"),
         Mutant("qkv_bias turned", partial(variant, inner="R"), "query-bias-turned"),
         Mutant("no qkv_bias", forgets_a_tensor, "kind"),
-        Mutant("Rᵀ W R of every matrix", products, "logits"),
+        Mutant("Rᵀ W R of every matrix", products, "both-sides"),
+        Mutant("Rᵀ W R of queries, keys and values", products_of_qkv, "both-sides"),
         Mutant("the keys forgotten", keys_forgotten, "logits"),
         Mutant("in place", in_place, "untouched"),
     ),

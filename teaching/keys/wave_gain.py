@@ -65,6 +65,27 @@ def times_sigma(weights, beta, sigma):
     return 1 - beta * sigma * passes(weights)
 
 
+def variance(weights, beta, sigma):
+    return 1 - beta / sigma**2 * passes(weights)
+
+
+def root_of_sigma(weights, beta, sigma):
+    return 1 - beta / sigma**0.5 * passes(weights)
+
+
+def all_normalised(weights, beta, sigma):
+    """Adds to the normalised tokens."""
+    return (1 - beta * passes(weights)) / sigma
+
+
+def scaled_back(weights, beta, sigma):
+    return sigma - beta * passes(weights)
+
+
+def no_beta(weights, beta, sigma):
+    return 1 - passes(weights) / sigma
+
+
 def plus(weights, beta, sigma):
     return 1 + beta / sigma * passes(weights)
 
@@ -161,6 +182,11 @@ KEY = Key(
     mutants=(
         Mutant("no sigma", no_sigma, "no-sigma"),
         Mutant("times sigma", times_sigma, "times-sigma"),
+        Mutant("beta / sigma²", variance, "power-of-sigma"),
+        Mutant("beta / √sigma", root_of_sigma, "power-of-sigma"),
+        Mutant("the residual divided by sigma", all_normalised, "residual-scaled"),
+        Mutant("the residual times sigma", scaled_back, "residual-scaled"),
+        Mutant("no beta", no_beta, "no-beta"),
         Mutant("plus", plus, "plus"),
         Mutant("no residual", no_residual, "no-residual"),
         Mutant("λ alone", attention_alone, "attention-alone"),

@@ -103,6 +103,19 @@ def disc(down, right, reach, wide):
     return (down**2 + right**2).sqrt() <= reach
 
 
+def cross(down, right, reach, wide):
+    return (down.abs() <= reach) | (right.abs() <= reach)
+
+
+def added_up(mass, own, count):
+    mass, own = mass.sum(-1), own.sum(-1)
+    return mass, (mass - own) / (count.numel() - own)
+
+
+def own_left_in(mass, own, count):
+    return mass.mean(-1), mass.mean(-1) / (1 - own.mean(-1))
+
+
 def mean_weight(mass, own, count):
     mass, own = (mass / count).mean(-1), own.mean(-1)
     return mass, (mass - own) / (1 - own)
@@ -183,11 +196,15 @@ KEY = Key(
         ),
         Mutant("size for reach", partial(variant, reach=lambda size: size), "size-for-reach"),
         Mutant("always 3 × 3", partial(variant, reach=lambda size: 1), "always-3"),
+        Mutant("< for ≤", partial(variant, reach=lambda size: size // 2 - 1), "too-narrow"),
+        Mutant("or for and", partial(variant, near=cross), "one-is-enough"),
         Mutant("a diamond", partial(variant, near=diamond), "no-corners"),
         Mutant("a disc", partial(variant, near=disc), "no-corners"),
         Mutant("lines run on", partial(variant, near=lines_run_on), "across-edges"),
         Mutant("round the back", round_the_back, "across-edges"),
         Mutant("the mean weight", partial(variant, finish=mean_weight), "mean-weight"),
+        Mutant("added up over tokens", partial(variant, finish=added_up), "not-averaged"),
+        Mutant("mass / (1 − own)", partial(variant, finish=own_left_in), "own-left-in"),
         Mutant("without itself", partial(variant, finish=without_itself), "without-itself"),
         Mutant("neighbours not a share", partial(variant, finish=not_a_share), "not-a-share"),
         Mutant("a share of the mass", partial(variant, finish=share_of_window), "share-of-window"),

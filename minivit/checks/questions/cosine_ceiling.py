@@ -85,6 +85,18 @@ def _of_factors_by_whole(arguments, values, norm):
     return (parts[0] * parts[1]).sum(1) / (norm * np.sqrt(values.shape[1]))
 
 
+def _by_eigenvalues(find, normed=False):
+    """find(M) for the singular values; normed: in ‖M‖ as well."""
+
+    def wrong(arguments):
+        product = arguments["W_Q"] @ arguments["W_K"].transpose(0, 2, 1)
+        values = find(product)
+        norm = np.linalg.norm(values if normed else product.reshape(len(values), -1), axis=1)
+        return by_svd(arguments)[0], values.sum(1) / (norm * np.sqrt(product.shape[1]))
+
+    return wrong
+
+
 def _times(power):
     """Both numbers times a power of dim, or the cosine alone."""
 
@@ -144,6 +156,23 @@ MISTAKES = ANSWER.diagnoses(
         _ceiling(lambda a, values, norm: 1.0),
     ),
     Mistake("swapped", "The ceiling is returned first.", 1, lambda a: by_svd(a)[::-1]),
+    # Behind the line above: where all eigenvalues are positive, their sum is the trace.
+    Mistake(
+        "eigenvalues",
+        "It takes eigenvalues for singular values. Their sizes are the same where M is symmetric, "
+        "and W_Q W_Kᵀ is not.",
+        3,
+        tuple(
+            _by_eigenvalues(find, normed)
+            for find in (
+                lambda M: np.abs(np.linalg.eigvals(M)),
+                lambda M: np.abs(np.linalg.eigvals(M).real),
+                lambda M: np.linalg.eigvals(M).real,
+                lambda M: np.abs(np.linalg.eigvalsh(M)),
+            )
+            for normed in (False, True)
+        ),
+    ),
 )
 
 

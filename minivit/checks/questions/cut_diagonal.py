@@ -100,6 +100,16 @@ MISTAKES = ANSWER.diagnoses(
         _mean(lambda u, s, v: np.cumsum(s * _alike(u, v.T)) / len(s)),
     ),
     Mistake(
+        "place-by-place",
+        "It adds up place by place, not rank by rank. Each pair of vectors brings σ times one "
+        "number, u · v, which is a sum over all places.",
+        3,
+        (
+            _mean(lambda u, s, v: np.cumsum((s * u * v).sum(1)) / len(s)),
+            _mean(lambda u, s, v: np.cumsum(s * (u * v).sum(1)) / len(s)),
+        ),
+    ),
+    Mistake(
         "size-ignored",
         "The mean has no singular values in it: it adds u · v alone.",
         2,
@@ -125,9 +135,12 @@ MISTAKES = ANSWER.diagnoses(
     ),
     Mistake(
         "kept-not-squared",
-        "`kept` adds up singular values. Energy is their squares.",
+        "`kept` adds up singular values. Energy adds up their squares: first squared, then summed.",
         2,
-        _kept(lambda s: np.cumsum(s) / s.sum()),
+        (
+            _kept(lambda s: np.cumsum(s) / s.sum()),
+            _kept(lambda s: (np.cumsum(s) / s.sum()) ** 2),
+        ),
     ),
     Mistake(
         "kept-rooted",
@@ -139,7 +152,7 @@ MISTAKES = ANSWER.diagnoses(
         "kept-not-divided",
         "`kept` is not divided by the energy of the target.",
         2,
-        _kept(lambda s: np.cumsum(s**2)),
+        (_kept(lambda s: np.cumsum(s**2)), _kept(lambda s: np.cumsum(s**2) / len(s))),
     ),
     Mistake(
         "lost-for-kept",
@@ -157,7 +170,7 @@ MISTAKES = ANSWER.diagnoses(
         "not-summed",
         "Each entry is the share of one singular value. Rank k keeps the first k of them together.",
         1,
-        altered(by_approximations, _steps),
+        (altered(by_approximations, _steps, 0), altered(by_approximations, _steps, 1)),
     ),
     Mistake(
         "from-rank-0",

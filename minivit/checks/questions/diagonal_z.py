@@ -29,10 +29,15 @@ HINTS = (
 )
 
 
-def case(title, heads, dim, offset, seed, planted=0.0):
-    """Noise whose size differs from head to head, with `planted` noise sizes on the diagonal."""
+def case(title, heads, dim, offset, seed, planted=0.0, *, loud=False):
+    """Noise whose size differs from head to head, with `planted` noise sizes on the diagonal.
+
+    loud: the main diagonal is four times as loud, around 0: a mean taken off the noise stays tiny.
+    """
     rng = np.random.default_rng(seed)
     products = rng.standard_normal((heads, dim, dim)) + planted * np.eye(dim, k=offset)
+    if loud:
+        products *= 1 + 3 * np.eye(dim)
     sizes = rng.uniform(0.2, 3.0, (heads, 1, 1))
     return Case(title, ({"products": sizes * products, "offset": offset},))
 
@@ -41,17 +46,17 @@ VISIBLE = (
     case("noise alone, the main diagonal", 3, 64, 0, 21),
     case("noise alone, diagonal 40 of 64", 3, 64, 40, 22),
     case("a planted main diagonal", 4, 64, 0, 23, planted=4.0),
-    case("a planted diagonal −24, one head", 1, 64, -24, 24, planted=-3.0),
+    case("a planted diagonal −24, a loud main one", 1, 64, -24, 24, planted=-3.0, loud=True),
 )
 
 
-def by_loops(arguments, entries=None, spread=None):
-    """The number of each head, entry by entry; `entries` and `spread` let a mistake in."""
+def by_loops(arguments, entries=None, spread=None, apart=np.subtract):
+    """The number of each head, entry by entry; the keywords let a mistake in."""
     products, offset = arguments["products"], arguments["offset"]
     scores = []
     for matrix in products:
         row, column = np.indices(matrix.shape)
-        on = column - row == offset
+        on = apart(column - row, offset) == 0
         m = on.sum() if entries is None else entries(matrix, on)
         s = matrix[~on].std() if spread is None else spread(matrix, on, products)
         scores.append(matrix[on].mean() / (s / np.sqrt(m)))
@@ -64,6 +69,14 @@ def _scores(arguments):
 
 def _with(**slips):
     return lambda arguments: (by_loops(arguments, **slips),)
+
+
+def _off_the_main_one(matrix, on, products):
+    return matrix[~np.eye(len(matrix), dtype=bool)].std()
+
+
+def _round_the_edge(arguments):
+    return lambda steps, offset: (steps - offset) % arguments["products"].shape[-1]
 
 
 # √(n / (n − 1)) and the tiny mean of the noise are free: both are below 1 in 1,000 here.
@@ -83,11 +96,21 @@ MISTAKES = ANSWER.diagnoses(
         _with(spread=lambda matrix, on, _: matrix.std()),
     ),
     Mistake(
-        "own-spread",
-        "The spread is that of the diagonal itself. Chance is what the *other* entries show.",
-        1,
-        _with(spread=lambda matrix, on, _: matrix[on].std()),
-        5e-2,  # m or m − 1
+        "main-left-out",
+        "The spread leaves out the main diagonal, and not the one that is tested: torch.eye does "
+        "not know offsets.",
+        3,
+        (
+            _with(spread=_off_the_main_one),
+            _with(spread=_off_the_main_one, entries=lambda matrix, on: len(matrix)),
+        ),
+    ),
+    Mistake(
+        "rolled",
+        "Its diagonal goes on at the other side: an identity that was rolled has a second piece, "
+        "P[i, i + offset − dim].",
+        3,
+        lambda arguments: (by_loops(arguments, apart=_round_the_edge(arguments)),),
     ),
     Mistake(
         "pooled",
@@ -132,6 +155,14 @@ MISTAKES = ANSWER.diagnoses(
         "The sign is lost. Whether a diagonal is positive or negative matters here.",
         1,
         lambda arguments: (np.abs(by_loops(arguments)),),
+    ),
+    # The last one: with small scores its tolerance takes in other mistakes.
+    Mistake(
+        "own-spread",
+        "The spread is that of the diagonal itself. Chance is what the *other* entries show.",
+        1,
+        _with(spread=lambda matrix, on, _: matrix[on].std()),
+        5e-2,  # m or m − 1
     ),
 )
 

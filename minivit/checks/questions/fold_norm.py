@@ -103,6 +103,12 @@ def _of_lookers(arguments):
     return measured(arguments)[0], own
 
 
+def _of_both(arguments):
+    """That part on top of the right one."""
+    form, preference = measured(arguments)
+    return form, preference + _of_lookers(arguments)[1]
+
+
 def _added_first(arguments):
     """(n + shift) ∘ gain: the shift times the gain."""
     return measured({**arguments, "shift": arguments["shift"] * arguments["gain"]})
@@ -134,6 +140,13 @@ MISTAKES = ANSWER.diagnoses(
         (_gains(0, 1, 1), _gains(0, 1, 0)),
     ),
     Mistake(
+        "divided-by-gain",
+        "It divides by the gain. That would lead from x back to n; here the form takes n, which "
+        "has to become x.",
+        2,
+        (_gains(-1, -1, -1), _gains(-1, -1, 1), _gains(-1, -1, 0)),
+    ),
+    Mistake(
         "gain-not-in-preference",
         "The form is right. In the preference the gain is missing: it multiplies m there as well.",
         3,
@@ -153,10 +166,10 @@ MISTAKES = ANSWER.diagnoses(
     ),
     Mistake(
         "of-lookers",
-        "The preference is the term that depends on n, the token that *looks*: softmax does not "
+        "The preference holds the term that depends on n, the token that *looks*: softmax does not "
         "see it.",
         1,
-        _of_lookers,
+        (_of_lookers, _of_both),
     ),
     Mistake(
         "shift-times-gain",

@@ -149,6 +149,13 @@ MISTAKES = ANSWER.diagnoses(
     Mistake("no-corner", "The corner is 0. It holds b_Q b_Kᵀ.", 2, _border(_no_corner)),
     Mistake("corner-is-one", "The corner is 1. It holds b_Q b_Kᵀ.", 2, _border(_one_in_corner)),
     Mistake(
+        "one-in-front",
+        "The border is in front: this form is for [1 x]. Here the 1 comes last, [x 1], so the "
+        "border is the last row and the last column.",
+        2,
+        altered(measured, lambda forms, a: np.roll(forms, 1, axis=(1, 2))),
+    ),
+    Mistake(
         "transposed",
         "It is the transpose of the target. The token that looks stands on the left.",
         2,

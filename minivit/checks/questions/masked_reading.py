@@ -97,6 +97,19 @@ def _with(**slips):
     return lambda arguments: by_loops(arguments, **slips)
 
 
+def _paired(arguments):
+    """Without an axis for heads: image b meets head b alone, where there are as many of each."""
+    weights = ("W_Q", "W_K", "W_V", "W_O")
+    heads, images = len(arguments["W_Q"]), len(arguments["x"])
+    if heads != images:
+        return by_loops(arguments)
+    alone = (
+        by_loops({**arguments, **{name: arguments[name][[head]] for name in weights}})[0]
+        for head in range(heads)
+    )
+    return (np.stack([output[image] for image, output in enumerate(alone)]),)
+
+
 def _as_they_are(logits, table):
     return logits
 
@@ -193,6 +206,13 @@ MISTAKES = (
             2,
             _with(merge=lambda heads: heads[0]),
         ),
+        Mistake(
+            "no-axis-for-heads",
+            "Image number b meets head number b alone: `x @ W_Q` takes the axis of images and that "
+            "of heads for one, as there happen to be as many of each.",
+            2,
+            _paired,
+        ),
     ),
     Diagnosis(
         "nobody-nan",
@@ -219,4 +239,5 @@ QUESTION = Question(
     hints=HINTS,
     diagnoses=MISTAKES,
     tolerates="−∞ or a number low enough, PyTorch's own attention, loops, einsum, float64",
+    first_hints={"shape": 2},
 )

@@ -3,7 +3,7 @@
 import numpy as np
 
 from minivit.checks.fixed import Fixed, Mistake, altered, changed
-from minivit.checks.question import Case, Question
+from minivit.checks.question import Case, Diagnosis, Question
 
 STATEMENT = """\
 Another library fuses its attention weights in another order. Read its products.
@@ -80,6 +80,36 @@ def _regrouped(order):
     return changed(measured, qkv=rows)
 
 
+def _reshaped(arguments):
+    """Blocks of rows that a reshape made (dim, head_dim)."""
+    dim = arguments["out"].shape[0]
+    blocks = arguments["qkv"].reshape(arguments["heads"], 3, dim, -1)
+    W_O = arguments["out"].T.reshape(arguments["heads"], -1, dim)
+    return blocks[:, 0] @ blocks[:, 1].transpose(0, 2, 1), blocks[:, 2] @ W_O
+
+
+AS_STORED = Mistake(
+    "as-stored",
+    "Blocks of `qkv` are taken for W_Q, W_K and W_V. They are the transposes: W_Q is block.T, of "
+    "shape (dim, head_dim), which a reshape or a view would not give.",
+    2,
+    (
+        _reshaped,
+        changed(_reshaped, out=lambda a: a["out"].T),
+        lambda arguments: (_reshaped(arguments)[0], measured(arguments)[1]),
+        lambda arguments: (measured(arguments)[0], _reshaped(arguments)[1]),
+    ),
+)
+
+
+def _as_stored(case, results):
+    """With one head by its numbers; with more, reshaped, or as small as a product of blocks is."""
+    heads, dim = case.calls[0]["heads"], len(case.calls[0]["out"])
+    if results[0].returned[0].values.shape == (heads, dim // heads, dim // heads) and heads > 1:
+        return True
+    return ANSWER.diagnoses(AS_STORED)[0].matches(case, results)
+
+
 def _transposed(each, arguments):
     return each.transpose(0, 2, 1)
 
@@ -88,7 +118,7 @@ def _summed(each, arguments):
     return np.repeat(each.sum(0, keepdims=True), len(each), 0)
 
 
-MISTAKES = ANSWER.diagnoses(
+KNOWN = ANSWER.diagnoses(
     Mistake(
         "queries-first",
         "It reads the rows in minivit's order, all queries first. Here each head's three parts "
@@ -158,6 +188,10 @@ MISTAKES = ANSWER.diagnoses(
         2,
         altered(measured, lambda each, a: -each),
     ),
+)
+MISTAKES = (
+    *KNOWN,
+    Diagnosis(AS_STORED.id, AS_STORED.says, AS_STORED.hint, _as_stored, ("qk", "ov", "shape")),
 )
 
 

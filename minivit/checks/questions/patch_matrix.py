@@ -3,7 +3,8 @@
 import numpy as np
 
 from minivit.checks.fixed import Fixed, Mistake
-from minivit.checks.question import Case, Question
+from minivit.checks.measures import close
+from minivit.checks.question import Case, Diagnosis, Question
 
 STATEMENT = """\
 A program keeps its pictures with the inks last, as (row, col, channel), and knows no
@@ -68,7 +69,19 @@ def _instead(order):
     return wrong
 
 
-MISTAKES = ANSWER.diagnoses(
+def _reordered(case, results):
+    """All rows are there, in another order."""
+    mine, target = results[0].returned[0].values, measured(case.calls[0])[0]
+    return close(mine[np.argsort(mine[:, 0])], target[np.argsort(target[:, 0])], 1e-4)
+
+
+def _scattered(case, results):
+    """All numbers are there, in other places."""
+    mine, target = results[0].returned[0].values, measured(case.calls[0])[0]
+    return close(np.sort(mine, axis=None), np.sort(target, axis=None), 1e-4)
+
+
+KNOWN = ANSWER.diagnoses(
     Mistake(
         "reshaped",
         "It is the kernel's numbers in their old order, in a new shape: every row mixes numbers of "
@@ -102,6 +115,25 @@ MISTAKES = ANSWER.diagnoses(
         "nn.Conv2d does not.",
         1,
         _instead(lambda kernel: kernel[:, :, ::-1, ::-1].transpose(2, 3, 1, 0)),
+    ),
+)
+MISTAKES = (
+    *KNOWN,
+    Diagnosis(
+        "rows-reordered",
+        "Each row is right and stands in another place. From the slowest number to the fastest the "
+        "order is row, col, channel.",
+        2,
+        _reordered,
+        ("E",),
+    ),
+    Diagnosis(
+        "scattered",
+        "The kernel's numbers are all there, and not in the places where they belong: a reshape "
+        "may merge axes that stand side by side, and must leave dim, the last one, alone.",
+        3,
+        _scattered,
+        ("E",),
     ),
 )
 

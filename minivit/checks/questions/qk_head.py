@@ -89,6 +89,14 @@ QUESTION = Question(
             ROWS,
         ),
         Diagnosis(
+            "side-by-side",
+            "It writes W_Kᵀ right behind W_Qᵀ. In this layer all queries come first: the head's "
+            "rows of W_Kᵀ start dim rows further down.",
+            3,
+            answer.side_by_side,
+            ROWS,
+        ),
+        Diagnosis(
             "whole-layer",
             "It writes the rows of every head. Only one head is asked for.",
             3,
@@ -100,6 +108,21 @@ QUESTION = Question(
             "It behaves like the target with its sign flipped: −W_Q W_Kᵀ.",
             1,
             answer.flipped,
+            NUMBERS,
+        ),
+        Diagnosis(
+            "beta-everywhere",
+            "beta is added to every entry, where beta I is asked for: it stands on the diagonal "
+            "alone.",
+            1,
+            answer.filled,
+            NUMBERS,
+        ),
+        Diagnosis(
+            "unsized",
+            "All singular values of the product are 1: those of the target are in neither factor.",
+            2,
+            answer.unsized,
             NUMBERS,
         ),
         Diagnosis(
@@ -152,10 +175,10 @@ QUESTION = Question(
         Diagnosis(
             "double-root",
             "The singular values of the product are the square roots of what they should be: the "
-            "root was taken twice.",
+            "root was taken twice, or stands on one side alone.",
             2,
             answer.nearest("double-root"),
-            NUMBERS,
+            (*NUMBERS, "balance"),  # roots of singular values near 1 pass for right ones
         ),
         Diagnosis(
             "noise-too-large",

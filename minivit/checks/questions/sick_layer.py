@@ -4,7 +4,8 @@ import numpy as np
 
 from minivit.checks.fixed import Fixed, Mistake
 from minivit.checks.hunt import Hunt
-from minivit.checks.question import Case, Question
+from minivit.checks.measures import close
+from minivit.checks.question import Case, Diagnosis, Question
 
 LOUDER, SHARPER, BETA_OV = 8.0, 10.0, 0.4
 
@@ -124,8 +125,41 @@ def _normalised(content, arguments):
     return (content - content.mean(1, keepdims=True)) / content.std(1, keepdims=True)
 
 
+ILL = {1: 2, 2: 1, 3: 3, 4: 4}  # fault → the place in an answer of the tensor that it changed
+
+
+def _treated(case, results, *faults):
+    """(as it came, as it went) for the tensor of each of these faults, named right and not mended.
+
+    What went as it came was not treated, and is left out too.
+    """
+    for arguments, result in zip(case.calls, results, strict=True):
+        fault, went = fault_of(arguments), [array.values for array in result.returned]
+        if fault in faults and went[0] == fault:
+            place = ILL[fault]
+            came, mine = HUNT.given(arguments)[place - 1], went[place]
+            mended = close(mine, HUNT.answer(arguments)[place], ANSWER.tolerance)
+            if not mended and not close(mine, came, ANSWER.tolerance):
+                yield came, mine
+
+
+def _another_factor(case, results):
+    return any(
+        close(mine, came * (mine * came).sum() / (came**2).sum(), 1e-3)
+        for came, mine in _treated(case, results, 2, 3)
+    )
+
+
+def _diagonal_alone(case, results):
+    """Nothing else of ov was changed."""
+    return any(
+        close(mine - came, np.diag((mine - came).diagonal()), 1e-3)
+        for came, mine in _treated(case, results, 4)
+    )
+
+
 # The more an answer has to agree in, the earlier a mistake is asked for.
-MISTAKES = ANSWER.diagnoses(
+KNOWN = ANSWER.diagnoses(
     Mistake(
         "treats-everybody",
         "It gives every treatment to every patient. What was not ill has to come back as it is.",
@@ -221,6 +255,25 @@ MISTAKES = ANSWER.diagnoses(
         "The shuffled positions were set to 0. The table is known: put it in.",
         3,
         HUNT.instead(2, lambda positions, a: 0 * positions, 1),
+    ),
+)
+MISTAKES = (
+    *KNOWN,
+    Diagnosis(
+        "another-factor",
+        "What was too loud, or too large, is divided by another number than it was multiplied by. "
+        "No size is typical enough to be aimed at: undo the factor of the table.",
+        2,
+        _another_factor,
+        ("content", "qk"),
+    ),
+    Diagnosis(
+        "diagonal-set",
+        "Only the diagonal of ov was changed, as it should be, and by other numbers. The noise on "
+        "it stays, with a mean of its own: +0.4 I has to become −0.4 I, and no more.",
+        3,
+        _diagonal_alone,
+        ("ov",),
     ),
 )
 

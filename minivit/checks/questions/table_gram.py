@@ -73,6 +73,22 @@ def _with(**slips):
     return lambda arguments: mapped(arguments, **slips)
 
 
+def _by(cosine):
+    """The map of the Gram matrix Σ cosine(ω, rows, columns); both are numbers of places, (i, 1)."""
+
+    def wrong(arguments):
+        count = arguments["rows"] * arguments["columns"]
+        row, column = np.divmod(np.arange(count)[:, None], arguments["columns"])
+        gram = sum(cosine(wave, row, column) for wave in arguments["waves"])
+        return mapped(arguments, join=lambda down, right: gram)
+
+    return wrong
+
+
+def _all_places(arguments):
+    return arguments["rows"] * arguments["columns"]
+
+
 def _length(arguments):
     """The squared length of each token: a cosine and a sine for row and column, for every ω."""
     return 2 * len(arguments["waves"])
@@ -117,6 +133,36 @@ MISTAKES = ANSWER.diagnoses(
         (
             _with(join=lambda down, right: right.sum(0)),
             _with(join=lambda down, right: down.sum(0)),
+        ),
+    ),
+    Mistake(
+        "one-distance",
+        "Rows and columns are put together first, and one cosine taken. Each of the two has a "
+        "cosine of its own.",
+        2,
+        (
+            _by(lambda wave, r, c: np.cos(wave * (r - r.T + c - c.T))),
+            _by(lambda wave, r, c: np.cos(wave * (np.abs(r - r.T) + np.abs(c - c.T)))),
+            _by(lambda wave, r, c: np.cos(wave * np.hypot(r - r.T, c - c.T))),
+        ),
+    ),
+    Mistake(
+        "by-number",
+        "It takes the number of a place for where it is. A place has a row and a column.",
+        3,
+        (
+            _with(wide=_all_places),
+            _with(wide=_all_places, join=lambda down, right: 2 * right.sum(0)),
+        ),
+    ),
+    Mistake(
+        "cosines-alone",
+        "The sines are missing. cos a cos b alone is not cos(a − b).",
+        1,
+        _by(
+            lambda wave, r, c: (
+                np.cos(wave * r) * np.cos(wave * r.T) + np.cos(wave * c) * np.cos(wave * c.T)
+            )
         ),
     ),
     Mistake(

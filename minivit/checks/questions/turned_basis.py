@@ -56,12 +56,17 @@ VISIBLE = (
 )
 
 
-def turned(arguments, qkv="R", qkv_bias="", out="RT", out_bias="R"):
-    """The four tensors; the keywords say what each is multiplied by, and let mistakes in."""
+def turned(arguments, qkv="R", qkv_bias="", out="RT", out_bias="R", also=("", "")):
+    """The four tensors; the keywords say what each is multiplied by, and let mistakes in.
+
+    also: what each third of qkv is multiplied by on the left, and out on the right.
+    """
     a = arguments
     by = {"R": a["R"], "RT": a["R"].T, "": np.eye(len(a["R"]))}
     thirds = a["qkv_bias"].reshape(3, -1) @ by[qkv_bias]
-    return a["qkv"] @ by[qkv], thirds.reshape(-1), by[out] @ a["out"], a["out_bias"] @ by[out_bias]
+    W_in = by[also[0]] @ (a["qkv"] @ by[qkv]).reshape(3, *a["R"].shape)
+    W_out = by[out] @ a["out"] @ by[also[1]]
+    return W_in.reshape(a["qkv"].shape), thirds.reshape(-1), W_out, a["out_bias"] @ by[out_bias]
 
 
 def maps(arguments, qkv, qkv_bias, out, out_bias):
@@ -151,6 +156,18 @@ MISTAKES = ANSWER.diagnoses(
             _with(qkv_bias="R"),
             _with(qkv_bias="RT"),
             _with(qkv_bias="R", out_bias=""),
+        ),
+    ),
+    Mistake(
+        "both-sides",
+        "A stored matrix is turned on both sides. Rᵀ M R is for a product; a factor meets tokens "
+        "on one side only.",
+        2,
+        tuple(
+            _with(also=also, qkv_bias=qkv_bias, out_bias=out_bias)
+            for also in (("RT", "R"), ("RT", ""), ("", "R"))
+            for qkv_bias in ("", "R")
+            for out_bias in ("R", "")
         ),
     ),
 )

@@ -111,6 +111,27 @@ MISTAKES = ANSWER.diagnoses(
         _with(strength=lambda a: a["beta"] * a["sigma"]),
     ),
     Mistake(
+        "power-of-sigma",
+        "sigma came in as its square, or as its root. LayerNorm divides by the standard deviation, "
+        "and that is sigma itself.",
+        1,
+        (
+            _with(strength=lambda a: a["beta"] / a["sigma"] ** 2),
+            _with(strength=lambda a: a["beta"] / a["sigma"] ** 0.5),
+        ),
+    ),
+    Mistake(
+        "residual-scaled",
+        "The residual has a sigma in it. The layer adds to the tokens as they are, before they are "
+        "normalised: there all of a wave stays.",
+        1,
+        (
+            altered(_with(strength=lambda a: a["beta"]), lambda each, a: each / a["sigma"]),
+            altered(measured, lambda each, a: each * a["sigma"]),
+        ),
+    ),
+    Mistake("no-beta", "beta has no effect.", 1, _with(strength=lambda a: 1 / a["sigma"])),
+    Mistake(
         "plus",
         "The sign is that of W_V W_proj = +βI: the layer adds what it looks at.",
         1,

@@ -103,6 +103,10 @@ def by_number(down, right, reach, wide):
     return np.any([np.abs(apart - n * wide) <= reach for n in range(-reach, reach + 1)], axis=0)
 
 
+def _cross(down, right, reach, wide):
+    return np.minimum(np.abs(down), np.abs(right)) <= reach
+
+
 def _diamond(down, right, reach, wide):
     return np.abs(down) + np.abs(right) <= reach
 
@@ -132,9 +136,22 @@ MISTAKES = ANSWER.diagnoses(
     ),
     Mistake(
         "always-3",
-        "Its window is 3 × 3, whatever `size` says.",
+        "Its window is 3 × 3, where `size` asks for a larger one.",
         2,
         _with(reach=lambda a: 1),
+    ),
+    Mistake(
+        "too-narrow",
+        "Its window ends one patch too early: what is size // 2 rows or columns away still belongs "
+        "to it.",
+        2,
+        _with(reach=lambda a: a["size"] // 2 - 1),
+    ),
+    Mistake(
+        "one-is-enough",
+        "It counts every patch whose row *or* column is near enough. Both have to be.",
+        1,
+        _with(inside=_cross),
     ),
     Mistake(
         "no-corners",
@@ -165,6 +182,12 @@ MISTAKES = ANSWER.diagnoses(
         ),
     ),
     Mistake(
+        "not-averaged",
+        "The mass is added up over the tokens that look. It is their mean.",
+        3,
+        _with(finish=lambda n, o, c: (n.sum(), _share(n.mean(), o.mean()))),
+    ),
+    Mistake(
         "without-itself",
         "The mass leaves the token itself out.",
         3,
@@ -172,6 +195,13 @@ MISTAKES = ANSWER.diagnoses(
             _with(finish=lambda n, o, c: ((n - o).mean(), _share(n.mean(), o.mean()))),
             _with(finish=lambda n, o, c: ((n - o).mean(), _share((n - o).mean(), o.mean()))),
         ),
+    ),
+    Mistake(
+        "own-left-in",
+        "`neighbours` is mass / (1 − own). What a token gives itself has to be taken off the mass, "
+        "too.",
+        3,
+        _with(finish=lambda n, o, c: (n.mean(), n.mean() / (1 - o.mean()))),
     ),
     Mistake(
         "not-a-share",
