@@ -87,7 +87,8 @@ def named(node):
 
 def overwritten(notebook):
     """Predictions whose name another line of the lesson takes: a cell run twice would be wrong."""
-    trees = [ast.parse(source(cell)) for cell in cells(notebook, "code")]
+    without_magic = (re.sub(r"(?m)^[%!].*$", "", source(cell)) for cell in cells(notebook, "code"))
+    trees = [ast.parse(text) for text in without_magic]
     times = Counter(name for tree in trees for name in named(tree))
     for statement in (each for tree in trees for each in tree.body):
         if isinstance(statement, ast.Assign) and is_unmade(statement.value):
