@@ -232,7 +232,8 @@ def show(figure):
         return print(alt_text(figure))
     default = plotly.io.renderers.default
     figure.show(
-        os.environ.get("PLOTLY_RENDERER") or (default if default == "colab" else "plotly_mimetype")
+        os.environ.get("PLOTLY_RENDERER") or (default if default == "colab" else "plotly_mimetype"),
+        width=figure.layout.meta.get("picture_width"),  # of a picture alone; a page sets its own
     )
     display(HTML(f"<details><summary>In words</summary>{escape(alt_text(figure))}</details>"))
 

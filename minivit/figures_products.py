@@ -16,14 +16,15 @@ _BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#5f5f5f"
 _GROUPS = ((_BLUE, "circle"), (_GREY, "x-thin-open"), (_ORANGE, "diamond-open"))
 
 
-def product_tiles(rows, columns, *, title, source, limit=None, pool=1, x=""):
+def product_tiles(rows, columns, *, title, source, limit=None, pool=1, x="", tile=None):
     """Square matrices in rows and columns on one colour range: red above zero, blue below.
 
     rows: label → sequence of arrays (dim, dim), one for each of `columns`. limit: the end of the
     range, by default four times the spread of entries off the diagonal in the row where it is
     largest. pool: draw the sum of pool × pool entries divided by pool as one pixel, which keeps the
-    spread of independent entries and the mean of a diagonal. x: what the columns are. Raises
-    ValueError where a row has another number of matrices than there are columns.
+    spread of independent entries and the mean of a diagonal. x: what the columns are. tile: pixels
+    on a side of a matrix, where the page is wide enough for all; without it, what fits on 700.
+    Raises ValueError where a row has another number of matrices than there are columns.
     """
     arrays = {
         label: np.stack([np.asarray(m, np.float32) for m in ms]) for label, ms in rows.items()
@@ -49,7 +50,10 @@ def product_tiles(rows, columns, *, title, source, limit=None, pool=1, x=""):
     figure.update_xaxes(
         **centres, tickvals=ticks[: len(columns)], ticktext=columns, side="top", title=x
     )
-    figure.update_yaxes(**centres, tickvals=ticks[: len(arrays)], ticktext=list(arrays))
+    # On a page that is too narrow for its height the room that is left is below the tiles.
+    figure.update_yaxes(
+        **centres, tickvals=ticks[: len(arrays)], ticktext=list(arrays), constraintoward="top"
+    )
     note = f" · a pixel: the sum of {pool} × {pool} entries / {pool}" if pool > 1 else ""
     words = (
         f"{label or 'matrices'}: "
@@ -58,11 +62,12 @@ def product_tiles(rows, columns, *, title, source, limit=None, pool=1, x=""):
     )
     alt = f"Heat maps of {dim} × {dim} matrices; mean of each diagonal. {'; '.join(words)}."
     above, below = 122 if x else 96, 46
-    # All tiles together are about 520 pixels wide on a page.
-    height = above + below + int(min(520 / len(columns), 330) * len(arrays))
-    return _finish(
-        figure, title, source + note, alt, height=height, below=below - 14
-    ).update_layout(margin_t=above, showlegend=False)
+    # On a page of 700 pixels all tiles together are about 520 wide.
+    height = above + below + int((tile or min(520 / len(columns), 330)) * len(arrays))
+    figure = _finish(figure, title, source + note, alt, height=height, below=below - 14)
+    if tile:
+        figure.layout.meta["picture_width"] = tile * len(columns) + 180
+    return figure.update_layout(margin_t=above, showlegend=False)
 
 
 def _pooled(matrices, pool):

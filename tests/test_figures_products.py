@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from minivit.circuits import diagonal_stats
-from minivit.figures import alt_text
+from minivit.figures import alt_text, show
 from minivit.figures_products import (
     diagonal_entries,
     product_tiles,
@@ -126,3 +126,18 @@ def test_tiles_are_as_wide_in_few_rows_as_in_many():
         layout = product_tiles(named, list(range(12)), title="t", source="s", x="n", limit=1).layout
         heights[rows] = layout.height - layout.margin.t - layout.margin.b
     assert heights[6] == pytest.approx(6 * heights[1], abs=6) and heights[1] > 40
+
+
+def test_tiles_of_a_given_size_have_the_room_and_a_picture_that_is_wide_enough(monkeypatch):
+    tiles = {"a": [np.eye(6)] * 12, "b": [np.eye(6)] * 12}
+    wide = product_tiles(tiles, list(range(12)), title="t", source="s", limit=1, tile=75)
+    layout = wide.layout
+    assert layout.height - layout.margin.t - layout.margin.b == pytest.approx(2 * 75, abs=20)
+    assert layout.width is None, "on a page the figure is as wide as the page"
+    pictures = []
+    monkeypatch.setenv("PLOTLY_RENDERER", "json")
+    monkeypatch.setattr(type(wide), "show", lambda *_, width: pictures.append(width))
+    show(wide)
+    show(product_tiles(tiles, list(range(12)), title="t", source="s", limit=1))
+    beside = 180  # names of the rows, and the colour bar
+    assert pictures == [12 * 75 + beside, None]

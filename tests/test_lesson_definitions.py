@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from evidence_records import made_up, tuning
 from models import tiny_vit
 from scipy.fft import dctn
+from scipy.stats import pearsonr, spearmanr
 from torch import nn
 
 import minivit
@@ -241,6 +242,14 @@ def test_01b_cosine(lesson_01b):
     expected = F.cosine_similarity(A.flatten(), B.flatten(), dim=0)
     assert torch.isclose(lesson_01b.cosine(A, B), expected)
     assert torch.isclose(lesson_01b.cosine(A, -3 * A), torch.tensor(-1.0))
+
+
+def test_01b_correlations(lesson_01b):
+    a, b = numbers(36), numbers(36, seed=1)
+    assert lesson_01b.correlated(a, b) == pytest.approx(pearsonr(a, b).statistic, abs=1e-5)
+    by_ranks = lesson_01b.correlated(lesson_01b.ranks(a), lesson_01b.ranks(b))
+    assert by_ranks == pytest.approx(spearmanr(a, b).statistic, abs=1e-5)
+    assert torch.equal(lesson_01b.ranks(a), lesson_01b.ranks(a.exp()))
 
 
 # Lesson 02.

@@ -3,8 +3,10 @@
 One parametrised test for each rule, and for each a made-up notebook that breaks it.
 """
 
+import ast
 import json
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,45 @@ def unguessed(notebook):
         below = [c for c in notebook["cells"][at + 1 : at + 4] if c["cell_type"] == "code"]
         if asked and not any(GUESS.search(source(c)) for c in below):
             yield f"a prediction with no place to write it: {source(cell)[asked.start() :][:60]!r}"
+
+
+def is_unmade(value):
+    """Whether what stands behind `=` waits for a reader: None, [], "", or one with None in it."""
+    if isinstance(value, ast.Constant):
+        return value.value in (None, "")
+    if isinstance(value, ast.List) and not value.elts:
+        return True
+    inside = getattr(value, "values", None) or getattr(value, "elts", [])
+    return any(isinstance(each, ast.Constant) and each.value is None for each in inside)
+
+
+def named(node):
+    """The names that a statement assigns, each as often as it does; not those inside functions."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        yield node.name
+    elif isinstance(
+        node, ast.Lambda | ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
+    ):
+        return
+    elif isinstance(node, ast.alias):
+        yield (node.asname or node.name).partition(".")[0]
+    elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+        yield node.id
+    else:
+        for child in ast.iter_child_nodes(node):
+            yield from named(child)
+
+
+def overwritten(notebook):
+    """Predictions whose name another line of the lesson takes: a cell run twice would be wrong."""
+    without_magic = (re.sub(r"(?m)^[%!].*$", "", source(cell)) for cell in cells(notebook, "code"))
+    trees = [ast.parse(text) for text in without_magic]
+    times = Counter(name for tree in trees for name in named(tree))
+    for statement in (each for tree in trees for each in tree.body):
+        if isinstance(statement, ast.Assign) and is_unmade(statement.value):
+            for name in set(named(statement)):
+                if times[name] > 1:
+                    yield f"the prediction {name!r} is assigned {times[name]} times"
 
 
 def quiz_faults(text):
@@ -119,6 +160,7 @@ def broken_rules(notebook, size, setup):
     if prose(notebook).partition("## Two readings")[2].count("\n- ") < 2:
         yield "fewer than two readings"
     yield from unguessed(notebook)
+    yield from overwritten(notebook)
     yield from quiz_faults(prose(notebook))
     if re.search(r"!\[\]\(|<img(?![^>]*alt=)", prose(notebook)):
         yield "an image without alt text"
@@ -234,6 +276,10 @@ def test_each_rule_can_be_broken():
     assert "kept at a scale" in breaking(kept_at_smoke)
     assert "no place to write it: '**Predict** it.'" in breaking(guessing("print(1)"))
     assert "no place to write it" not in breaking(guessing("x = None  # yours"))
+    for again in ("x = 2", "for x in (1, 2): pass", "import y as x", "def x(): pass", "(x := 1)"):
+        assert "the prediction 'x' is assigned 2 times" in breaking(guessing(f"x = None\n{again}"))
+    for other in ("y = x", "def f():\n    x = 1", "[x for x in (1, 2)]", "x['a'] = 1", "f(x=1)"):
+        assert "the prediction 'x'" not in breaking(guessing(f"x = {{'a': None}}\n{other}"))
     assert "an image without alt text" in breaking(markdown("![](a.png)"))
     assert "an image without alt text" in breaking(markdown('<img src="a.png">'))
     assert "a choice without a reason" in breaking(no_reason)
