@@ -96,6 +96,7 @@ def test_an_answer_that_ends_the_program_ends_the_case_alone(capsys):
     assert "raised SystemExit: done" in said and "0 of 4 visible checks" in said
 
 
+@pytest.mark.integration
 def test_no_line_of_a_message_is_wider_than_a_notebook(capsys):
     for id, key in KEYS.items():
         for mutant in key.mutants[:4]:

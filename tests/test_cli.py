@@ -8,6 +8,7 @@ import pytest
 from minivit.__main__ import main
 
 
+@pytest.mark.integration
 def test_compare_prints_a_table_and_writes_records_and_a_page(tmp_path, capsys):
     words = [
         "compare",

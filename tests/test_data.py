@@ -727,6 +727,7 @@ def test_a_url_error_counts_as_no_network(monkeypatch):
         cifar10(source="torchvision")
 
 
+@pytest.mark.integration
 def test_only_when_allowed_auto_turns_to_the_stand_in(tiny_original):
     with pytest.warns(UserWarning, match="synthetic stand-in, because"):
         train, _ = cifar10(offline_ok=True)

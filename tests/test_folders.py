@@ -107,6 +107,7 @@ def test_a_training_crop_shows_a_part_and_the_middle_is_cut_for_validation(tmp_p
     assert part[-1] - part[0] < seen[-1] - seen[0]
 
 
+@pytest.mark.integration
 def test_it_learns_and_a_checkpoint_goes_on(folder, tmp_path):
     sets = read(folder, min_area=0.5), read(folder, "validation")
     config = TrainConfig(epochs=6, batch_size=8, warmup_epochs=1.0, augment=Augment(crop=0))
@@ -162,6 +163,7 @@ def test_torchrun_s_processes_share_the_cores_among_their_readers(folder, monkey
         assert read(folder, workers=None).workers == workers
 
 
+@pytest.mark.integration
 def test_a_home_folder_may_be_a_tilde(folder, monkeypatch):
     monkeypatch.setenv("HOME", str(folder))
     monkeypatch.setenv("USERPROFILE", str(folder))

@@ -65,6 +65,7 @@ def test_heads_that_are_assumed_are_said_to_be(tmp_path, capsys, table):
     assert "6 heads of width 32\n\n" in out and "heads   assumed" not in out
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", ["deit_tiny_patch16_224", "gpt2"])
 def test_heads_of_a_published_file_are_known(name, real_data, monkeypatch):
     monkeypatch.setenv("MINIVIT_DATA", str(real_data))

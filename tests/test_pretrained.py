@@ -111,6 +111,7 @@ class Wrapper(torch.nn.Module):
 WRAPPED = [["module"], ["_orig_mod"], ["module", "_orig_mod"], ["_orig_mod", "module", "module"]]
 
 
+@pytest.mark.integration
 def test_the_wrappers_are_named_as_torch_names_them():
     model = tiny_vit("timm")
     parallel, compiled = torch.nn.DataParallel(model), torch.compile(model)
@@ -617,6 +618,7 @@ def test_deit_tinys_diagonals_are_as_first_measured(real_data, monkeypatch):
         assert abs(layers.mean[layer] - mean) < 0.001
 
 
+@pytest.mark.integration
 def test_gpt2s_signs_are_as_measured(real_data, monkeypatch):
     """No prototype measured these: they were read off once, and guard against a transposed file."""
     monkeypatch.setenv("MINIVIT_DATA", str(real_data))
