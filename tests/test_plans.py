@@ -10,6 +10,7 @@ from minivit.checks import QUESTIONS, examples, run_case, verdicts
 from minivit.checks.calls import Array, Result
 from minivit.checks.chance import inverse, leftover, moved, related
 from minivit.checks.measures import returned
+from minivit.checks.plans import Plan, shared
 from teaching.keys import KEYS, own_stream
 
 pytestmark = pytest.mark.integration
@@ -35,6 +36,21 @@ def test_what_chance_does_not_do_is_seen(size):
     assert moved(one, (one + 5) % size)  # by images: each is replaced by the fifth after it
     assert related(one, one) and related(one < size // 2, one) < 0
     assert related(np.ones(size), one) == 0  # a constant has no correlation, and raises nothing
+
+
+def test_what_plans_share():
+    """Along an axis all of them, in every group of two or more; and nothing where none is."""
+
+    def made(orders):
+        coins = np.zeros(3, bool)
+        return [Plan(pair, True, np.array(order), coins) for pair, order in orders.items()]
+
+    a, b = (0, 1, 2), (2, 1, 0)
+    by_seed = made({(0, 0): a, (0, 1): a, (1, 0): b, (1, 1): b})
+    assert shared(by_seed, 0) and not shared(by_seed, 1) and not shared(by_seed)
+    assert shared(made({(0, 0): a, (1, 1): a})) and not shared(made({(0, 0): a, (1, 1): a}), 0)
+    assert not shared(made({(0, 0): a, (0, 1): a, (1, 0): a, (1, 1): b}), 0)
+    assert not shared(made({(0, 0): a}))
 
 
 def test_arrays_may_be_asked_to_be_whole_numbers():
