@@ -110,8 +110,8 @@ def readme_results(records):
             "[benchmarks/FINDINGS.md](benchmarks/FINDINGS.md). Beside the paper's claims: "
             "[CLAIMS.md](CLAIMS.md). The rules: [benchmarks/PROTOCOL.md](benchmarks/PROTOCOL.md).",
             "Doubt a number? `.venv/bin/python -m benchmarks.again` trains a run again in minutes, "
-            "on the same images (see *Data*), and says by how much it differs: not at all on the "
-            "processor and torch of its record, elsewhere by rounding, which training enlarges.",
+            "on the same images (see *Data*), and says by how much it differs. On the processor "
+            "and torch of its record it should not; elsewhere rounding parts single runs.",
         ]
     )
 

@@ -44,10 +44,10 @@ def load_pretrained(name_or_path: str | Path, *, heads: int | None = None) -> Vi
     A name of CATALOG is looked for in $MINIVIT_DATA, in the cache, then on the network; anything
     else is the path of a file of safetensors or torch.save. What shapes do not tell: norm_eps is
     taken as 1e-6, the number of heads as that of ViT-Tiny, Small and Base where dim and depth are
-    theirs; for other sizes give `heads`. What DataParallel and torch.compile
-    put before every name, "module." and "_orig_mod.", is left away. Raises ValueError where heads
-    is missing or contradicts the file, and for a file that is damaged, not the entry's, or not
-    strictly such a ViT.
+    theirs; for other sizes give `heads`. What DataParallel and torch.compile put before every
+    name, "module." and "_orig_mod.", is taken off. Raises ValueError where heads is missing or
+    contradicts the file, and for a file that is damaged, not the entry's, or not strictly such a
+    ViT.
     """
     return vit_of(open_checkpoint(name_or_path), heads)
 
