@@ -55,7 +55,7 @@ test: $(VENV)/.test  ## create .venv, install, run every check: style, unit test
 	  --nbval-lax --nbval-current-env --nbval-cell-timeout=120 $(NOTEBOOKS),@echo "no notebooks yet")
 
 unit: $(VENV)/.test  ## unit tests only: about a minute, to be run often
-	$(PYTEST) -m "not integration and not slow"
+	$(PYTEST) -p no:nbval -m "not integration and not slow"
 
 slow: $(VENV)/.test  ## attacks on the grader, kills, and all that takes minutes (SLOW=kill: by name)
 	$(PYTEST) -m slow $(if $(SLOW),-k "$(SLOW)")

@@ -8,6 +8,7 @@ same code as for images in memory.
 import hashlib
 import os
 from pathlib import Path
+from traceback import clear_frames
 
 import torch
 from PIL import Image
@@ -117,9 +118,11 @@ def _said_plainly(batches):
     """The batches; a worker's ValueError without the tracebacks that DataLoader puts before it."""
     try:
         yield from batches
+        return
     except ValueError as error:
         last = str(error).strip().rpartition("\n")[2]
-        raise ValueError(last.removeprefix("ValueError: ")) from error
+        clear_frames(error.__traceback__)  # they hold the iterator, and that its workers
+    raise ValueError(last.removeprefix("ValueError: "))
 
 
 def _digest(path, samples, how):

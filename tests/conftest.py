@@ -1,9 +1,14 @@
 """Fixtures that several test files share."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
+
+# nbformat -> jsonschema -> this optional check of web addresses, which no notebook needs: it builds
+# its grammars when it is imported, for two seconds in each process.
+sys.modules.setdefault("rfc3987_syntax", None)
 
 # Read here: a test that clears the environment before it asks for `real_data` was skipped.
 GIVEN = os.environ.get("MINIVIT_DATA")

@@ -657,7 +657,7 @@ def server(tiny_original, monkeypatch):
             pass
 
     serving = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
-    threading.Thread(target=serving.serve_forever, daemon=True).start()
+    threading.Thread(target=serving.serve_forever, args=(0.01,), daemon=True).start()
     url = f"http://127.0.0.1:{serving.server_port}/cifar-10-python.tar.gz"
     monkeypatch.setattr(CIFAR10, "url", url)
     yield tiny_original[0] / "cifar-10-python.tar.gz"

@@ -1,5 +1,6 @@
 """Training from a folder of images: the same numbers whoever reads them, and clear refusals."""
 
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -145,6 +146,7 @@ def test_an_unreadable_image_is_named(folder, tmp_path):
             list(eval_batches(broken, 1, "cpu"))
         said = str(caught.value)  # a worker's comes with its traceback before it
         assert said.startswith(str(tmp_path)) and said.endswith("take it away"), said
+        assert not multiprocessing.active_children(), "a worker outlives what it said"
 
 
 @pytest.mark.parametrize(

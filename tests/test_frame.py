@@ -123,6 +123,7 @@ def test_links_of_readme_lead_somewhere():
         assert target.startswith("https://") or (ROOT / target).exists(), target
 
 
+@pytest.mark.integration
 def test_code_of_readme_runs():
     for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
         exec(block, {})

@@ -56,6 +56,7 @@ def test_laptop_is_what_the_search_chose():
     assert best.base == max(before, key=before.get), "on the base on which plain does better"
 
 
+@pytest.mark.integration
 def test_smoke_runs_from_data_to_history():
     train_set, validation = cifar10(source="synthetic")[0].split(SMOKE.validation, seed=0)
     model = initialize_(ViT(SMOKE.model), "torch_default", "mimetic", seed=0)
