@@ -52,7 +52,8 @@ test: $(VENV)/.test  ## create .venv, install, run every check: style, unit test
 	$(PYTEST) -m "integration and not slow"
 	@echo "== 4 of 4: lessons and solutions, at the smallest scale"
 	$(if $(NOTEBOOKS),MINIVIT_RUNS=$$(mktemp -d) $(OFFLINE) MINIVIT_SCALE=smoke $(PYTEST) \
-	  --nbval-lax --nbval-current-env --nbval-cell-timeout=120 $(NOTEBOOKS),@echo "no notebooks yet")
+	  --nbval-lax --nbval-current-env --nbval-cell-timeout=120 --nbval-kernel-startup-timeout=120 \
+	  $(NOTEBOOKS),@echo "no notebooks yet")
 
 unit: $(VENV)/.test  ## unit tests only: about a minute, to be run often
 	$(PYTEST) -p no:nbval -m "not integration and not slow"
