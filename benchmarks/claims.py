@@ -7,7 +7,7 @@ contrast, or says "not tested".
 import re
 from pathlib import Path
 
-from benchmarks import claims_pretrained, findings, ship
+from benchmarks import claims_pretrained, findings, replication, ship
 from benchmarks.claims_of_others import CLAIMS
 from benchmarks.statements import VARIANTS, Runs, contrast
 from benchmarks.study import BETTER, LOUDEST
@@ -80,8 +80,11 @@ def _row(claim, runs):
     return f"| {' | '.join(cells)} |\n"
 
 
-def readme_results(records):
-    """What stands between the marks in README: one small table, or nothing without records."""
+def readme_results(records, again=()):
+    """What stands between the marks in README: one small table, or nothing without records.
+
+    again: the runs of `benchmarks.replication`.
+    """
     rows = []
     for base in BASES:
         gains = [Runs(records, base).gain("mimetic", over) for over in COMPARED]
@@ -90,6 +93,7 @@ def readme_results(records):
     if not rows:
         return ""
     data = " and ".join(sorted({r.data["name"] for r in records if r.role == "final"}))
+    twice = replication.section(records, again)
     return "\n".join(
         [
             "## What we measured",
@@ -111,7 +115,9 @@ def readme_results(records):
             "[CLAIMS.md](CLAIMS.md). The rules: [benchmarks/PROTOCOL.md](benchmarks/PROTOCOL.md).",
             "Doubt a number? `.venv/bin/python -m benchmarks.again` trains a run again in minutes, "
             "on the same images (see *Data*), and says by how much it differs. On the processor "
-            "and torch of its record it should not; elsewhere rounding parts single runs.",
+            "and torch of its record it should not; elsewhere rounding parts single runs"
+            + "; FINDINGS.md has this table from another processor, too" * bool(twice)
+            + ".",
         ]
     )
 
@@ -159,7 +165,9 @@ def main():
     findings.main()
     records, readme = load_records(), ROOT / "README.md"
     write_text(ROOT / "CLAIMS.md", claims_page(records))
-    text = with_results(readme.read_text(encoding="utf-8"), readme_results(records))
+    text = with_results(
+        readme.read_text(encoding="utf-8"), readme_results(records, replication.records())
+    )
     write_text(readme, text)
     print(ROOT / "CLAIMS.md", readme, sep="\n")
 

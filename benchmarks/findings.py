@@ -7,7 +7,7 @@ the statements; `make claims` runs it, and a test fails where page and records d
 
 from pathlib import Path
 
-from benchmarks import patch_scale
+from benchmarks import patch_scale, replication
 from benchmarks import rates as rates_module
 from benchmarks.statements import VARIANTS, Runs, images, statements
 from benchmarks.study import BETTER, DATA_SIZES, PLAN, missing
@@ -25,13 +25,15 @@ COMMAND = "python -m minivit compare --role final --scale laptop"
 SEEDS = "--seeds 0 1 2 3 4"
 
 
-def page(records, tuning, factors=()):
+def page(records, tuning, factors=(), again=()):
     """The whole of FINDINGS.md.
 
-    records: final ones; tuning: those of the learning rates; factors: those of patch_scale.
+    records: final ones; tuning: those of the learning rates; factors: those of patch_scale; again:
+    those of replication.
     """
     parts = [_head(records), _sentences(records), _unfinished(records), _rates(tuning)]
     parts += [_levels(records, base, rate) for rate in ("own", "plain") for base in BASES]
+    parts += [replication.section(records, again)]
     parts += [_halves(records), _variants(records), _factors(factors), _sizes(records)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -218,7 +220,8 @@ def _when(time):
 
 
 def main():
-    write_text(PAGE, page(load_records(), rates_module.records(), patch_scale.records()))
+    others = (rates_module.records(), patch_scale.records(), replication.records())
+    write_text(PAGE, page(load_records(), *others))
     print(PAGE)
 
 

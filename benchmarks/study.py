@@ -89,7 +89,7 @@ def main():
         return print(progress(load_records()))
     task = prepare(LAPTOP, cifar10(), FOLDER, role="final")
     arms = dict.fromkeys(arm for question in PLAN for arm in question.runs())
-    compare([arm for arm in arms if arm.learning_rate is not None], task, progress=_say)
+    compare([arm for arm in arms if arm.learning_rate is not None], task, progress=say)
 
 
 def missing(question, records):
@@ -108,7 +108,7 @@ def _key(run):
     return run.base, run.attention, run.variant, run.learning_rate, run.seed
 
 
-def _say(arm, epoch):
+def say(arm, epoch):
     where = f"{arm.base} {arm.attention} {arm.variant or '–'} {arm.learning_rate:g} {arm.seed}"
     print(f"{where} epoch {epoch.epoch}: {100 * epoch.validation_accuracy:.1f} %", flush=True)
 

@@ -3,6 +3,7 @@
 import math
 import random
 import re
+import statistics
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from evidence_records import made_up, tuning
 from scipy.stats import t, ttest_1samp, ttest_rel
 
-from benchmarks import claims, findings, patch_scale, rates, ship, study
+from benchmarks import claims, findings, patch_scale, rates, replication, ship, study
 from benchmarks.claims import outcome
 from benchmarks.claims_of_others import Claim
 from benchmarks.statements import Runs
@@ -192,6 +193,44 @@ def test_the_page_says_what_was_put_into_the_records(chosen):
     assert f"On torch_default, mimetic ends higher than plain. {gain}" in holds
     assert "rotated) end higher than plain" not in holds
     assert "Everything that was planned is here." in page
+
+
+def test_runs_made_again_are_compared_arm_by_arm_and_seed_by_seed(chosen):
+    usual = [r for r in STUDY if not r.variant and r.attention in DEFAULT_ARMS]
+    up = {"mimetic": 0.02}
+    again = [
+        replace(r, device="other", final_accuracy=r.final_accuracy + up.get(r.attention, 0))
+        for r in usual
+    ]
+    said = replication.section(STUDY, again)
+    assert said in findings.page(STUDY, [], (), again) and "First: none. Again: other" in said
+    by_arm = {}
+    for run in usual:
+        by_arm.setdefault((run.base, run.attention), []).append(run.final_accuracy)
+    for base in BASES:
+        for arm in ("plain", "norm_matched", "rotated"):
+            first = ttest_rel(by_arm[base, "mimetic"], by_arm[base, arm]).confidence_interval(0.95)
+            middle = 50 * (first.low + first.high)
+            row = f"{middle:+.1f} [{100 * first.low:+.1f}, {100 * first.high:+.1f}], n = 5"
+            row += f" | {middle + 2:+.1f} [{100 * first.low + 2:+.1f}, {100 * first.high + 2:+.1f}]"
+            name = arm.replace("_", "-")
+            assert f"| {base} | {name} | {row}, n = 5 | +2.0 [+2.0, +2.0], n = 5 |" in said
+    # A quarter of all runs moved by 2 points.
+    assert "differs between the two by 1.00 points (root mean square, n = 40)" in said
+    spread = math.sqrt(2 * statistics.fmean(map(statistics.variance, by_arm.values())))
+    assert f"one processor differ by {100 * spread:.2f}." in said
+
+
+def test_a_base_that_was_not_made_again_with_every_seed_is_not_compared(chosen):
+    usual = [r for r in STUDY if not r.variant and r.attention in DEFAULT_ARMS]
+    few = [r for r in usual if (r.base, r.attention, r.seed) != ("torch_default", "rotated", 3)]
+    said = replication.section(STUDY, few)
+    assert "| torch_default | plain |" in said and "| torch_default | rotated |" not in said
+    assert "n = 39" in said
+    fewer = [r for r in usual if r.seed < 4]
+    assert replication.section(STUDY, fewer) == "" == replication.section(STUDY, [])
+    assert "another processor" not in claims.readme_results(STUDY, fewer)
+    assert "another processor" in claims.readme_results(STUDY, usual)
 
 
 def test_what_is_missing_is_named_and_makes_no_statement(chosen):
@@ -435,11 +474,11 @@ def test_shipping_takes_away_what_is_no_longer_there(monkeypatch, tmp_path):
 
 
 def test_pages_are_what_the_records_give():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    readme, again = (ROOT / "README.md").read_text(encoding="utf-8"), replication.records()
     wanted = {
-        findings.PAGE: findings.page(SHIPPED, rates.records(), patch_scale.records()),
+        findings.PAGE: findings.page(SHIPPED, rates.records(), patch_scale.records(), again),
         ROOT / "CLAIMS.md": claims.claims_page(SHIPPED),
-        ROOT / "README.md": claims.with_results(readme, claims.readme_results(SHIPPED)),
+        ROOT / "README.md": claims.with_results(readme, claims.readme_results(SHIPPED, again)),
     }
     stale = [str(p.name) for p, text in wanted.items() if p.read_text(encoding="utf-8") != text]
     assert not stale, f"run `make claims`: {stale} say something else than the records"
