@@ -32,11 +32,14 @@ else
 OFFLINE = MINIVIT_SOURCE=synthetic
 endif
 
+# A learners' copy has nothing for the other targets to work on.
+LISTED = $(if $(wildcard teaching),[a-z-]+,help|lab|wheel|clean)
+
 .PHONY: help lab test unit slow lint format bench claims exercises matrix term grade regrade key gradescope slides pages student-release wheel colab atlas retarget picture clean
 .NOTPARALLEL:
 
 help:  ## list the targets (what `make` alone does)
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^($(LISTED)):.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
 
 lab: $(VENV)/.lab  ## create .venv, install, open JupyterLab on the first lesson
 	@# Without a root folder it would be that of the lesson, and hide the exercises.

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from teaching import student_release
+
 ROOT = Path(__file__).resolve().parents[1]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 pytestmark = pytest.mark.skipif(not shutil.which("make"), reason="there is no make here")
@@ -57,12 +59,21 @@ def installs(asked):
     return [line.split(" DATA")[0] for line in asked if "pip install" in line]
 
 
-def test_make_alone_lists_every_target(machine):
-    (phony,) = re.findall(r"^\.PHONY: (help .*)$", MAKEFILE, re.MULTILINE)
+def listed(machine):
     status, printed, _ = make(machine)
     assert status == 0
-    listed = re.findall(r"^make ([\w-]+) +\S", printed, re.MULTILINE)
-    assert listed == phony.split() == re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE)
+    return re.findall(r"^make ([\w-]+) +\S", printed, re.MULTILINE)
+
+
+def test_make_alone_lists_every_target(machine):
+    (machine / "teaching").mkdir()
+    (phony,) = re.findall(r"^\.PHONY: (help .*)$", MAKEFILE, re.MULTILINE)
+    assert listed(machine) == phony.split() == re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE)
+
+
+def test_in_a_learners_copy_it_lists_what_works_there(machine):
+    assert not {"tests", "teaching", "tools"} & {*student_release.FOLDERS}
+    assert listed(machine) == ["help", "lab", "wheel", "clean"]
 
 
 def test_lab_installs_once_and_opens_the_lesson(machine):
