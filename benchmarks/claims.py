@@ -56,7 +56,7 @@ FOOT = """
 *reproduced*: the interval is above 0, and their number is not above it. *direction only*: above 0,
 but smaller than theirs, or they give none ("up to" is none). *not at this scale*: the interval
 holds 0. *contradicted*: it is below 0, here. *not tested*: no run of ours, or not yet all that are
-planned.
+planned, or it is in another unit.
 
 Records are files in `minivit/records`, one for each seed: what is named here is how their names
 begin. The command that makes a run again stands under each table of
@@ -140,15 +140,17 @@ def _one_factor(runs):
     if left is None or verdict(alone) != "holds":
         return []
     gains = {arm: runs.gain("mimetic", arm, LOUDEST["mimetic"]) for arm in COMPARED[1:]}
-    controls = "".join(
-        f"; − {ARM_NAMES[arm]}: {points(gain)}" for arm, gain in gains.items() if gain
+    controls = "; ".join(
+        f"mimetic − {ARM_NAMES[arm]}: {points(gain)}" for arm, gain in gains.items() if gain
     )
+    if controls:
+        controls = f" With mimetic's factor in the control, too, not chosen for it, {controls}."
     factors = ", ".join(f"{arm} × {v.partition('=')[2]}" for arm, v in LOUDEST.items())
     return [
         f"**A simpler change** ({BETTER}): plain with {VARIANTS[LOUDEST['plain']]}, and nothing "
-        f"else, − plain: {points(alone)}. Where each has the factor that is best for it on "
-        f"validation images ({factors}), mimetic − plain: {points(left)}{controls}. Why: open. "
-        "(Asked after the runs with × 4 were seen.)",
+        f"else, − plain: {points(alone)}. Where plain and mimetic each have the factor that is "
+        f"best for them on validation images ({factors}), mimetic − plain: {points(left)}."
+        f"{controls} Why: open. (Asked after the runs with × 4 were seen.)",
         "",
     ]
 

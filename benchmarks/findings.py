@@ -188,7 +188,9 @@ def _sentences(records):
         "mimetic's, a variant takes its arm's. Intervals are not corrected for the number of "
         "statements, so about one in twenty misses its true value. "
         f"†: differs from 0 also where all {len(tested)} are asked at once (Holm's correction, "
-        "5 %). Differences that stand only in the tables below are no statements.",
+        "5 %). With three seeds the width of an interval is luck, too: a narrow one, and its †, is "
+        "no better evidence than its neighbours. Differences that stand only in the tables below "
+        "are no statements.",
     ]
     strong = withstand([each.contrast for each in tested])
     marks = {each: " †" * kept for each, kept in zip(tested, strong, strict=True)}

@@ -120,7 +120,7 @@ def statements(records):
             contrast([runs("plain")], [runs("plain", "positions=shuffled")]),
         ),
         Statement(
-            "With shuffled positions (no locality), mimetic still ends higher than plain.",
+            "With shuffled positions (near ones not alike), mimetic still ends higher than plain.",
             runs.gain(variant="positions=shuffled"),
         ),
         Statement(

@@ -3,7 +3,8 @@
 `python -m benchmarks.time_to` trains the candidates once each, from the cheapest on, until one
 reaches TO_REACH on validation images; then that one with ten final seeds, each to its fixed last
 epoch. It may be stopped and started at any time; `--list` says how far it is. The same, for 90 %
-on a GPU, is a part of `benchmarks.gpu_queue`. A plain ViT: no convolutions, nothing pretrained.
+on a GPU, is a part of `benchmarks.gpu_queue`. A ViT without convolutions, nothing pretrained; its
+attention starts mimetic. No other start is timed, so this says nothing of what mimetic is worth.
 """
 
 import argparse
@@ -126,8 +127,8 @@ def lines(found, mark=CPU):
         f"{100 * level.high:.2f}, standard deviation {100 * level.std:.2f}",
         f"{mean(seconds):.0f} s of training a run, mean (shortest {min(seconds):.0f} s, longest "
         f"{max(seconds):.0f} s); {work / 1e12:.0f} TFLOP (matrix products)",
-        f"{runs[0].data['name']}; {runs[0].variant}; torch {runs[0].versions['torch']}; "
-        f"{runs[0].device}",
+        f"{runs[0].attention} on {runs[0].base}; {runs[0].data['name']}; {runs[0].variant}; "
+        f"torch {runs[0].versions['torch']}; {runs[0].device}",
     ]
 
 

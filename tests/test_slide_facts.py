@@ -72,7 +72,7 @@ def test_where_it_turns_shows_the_pages_numbers():
         ("class token", "Mimetic ends higher than plain: class token."),
         (
             "shuffled positions",
-            "With shuffled positions (no locality), mimetic still ends higher than plain.",
+            "With shuffled positions (near ones not alike), mimetic still ends higher than plain.",
         ),
         ("patch embedding × 4 in both", "Mimetic ends higher than plain: patch embedding × 4."),
         (

@@ -20,7 +20,7 @@ RANDOM = (
     "Mimetic ends higher than plain: learned positions that start random (standard deviation 0.02)."
 )
 SMALL = "Mimetic ends higher than plain: sin-cos positions × 0.04, so as small as those."
-SHUFFLED = "With shuffled positions (no locality), mimetic still ends higher than plain."
+SHUFFLED = "With shuffled positions (near ones not alike), mimetic still ends higher than plain."
 LOUDER = "Patch embedding × 4, and nothing else, lets plain end higher."
 BOTH_LOUDER = "Mimetic ends higher than plain: patch embedding × 4."
 FLIPPED = "With +I in OV, the rest of mimetic still ends higher than plain."

@@ -56,6 +56,7 @@ def test_the_mean_of_test_images_decides(accuracy, word):
     assert word in said[1] and f"{100 * accuracy:.2f} %" in said[1] and "n = 10" in said[1]
     epochs = int(CPU.candidates[0].rpartition("=")[2])
     assert said[2].startswith(f"{epochs} s of training")  # a made-up epoch takes one second
+    assert said[3].startswith("mimetic on torch_default; ")  # whose time it is
 
 
 def test_one_good_seed_is_not_enough():
