@@ -9,8 +9,8 @@ from pathlib import Path
 
 from benchmarks import patch_scale, replication
 from benchmarks import rates as rates_module
-from benchmarks.statements import VARIANTS, Runs, images, statements
-from benchmarks.study import BETTER, DATA_SIZES, PLAN, missing
+from benchmarks.statements import VARIANTS, Runs, contrast, images, statements
+from benchmarks.study import BETTER, DATA_SIZES, EQUAL, PLAN, missing
 from minivit.compare import DEFAULT_ARMS
 from minivit.evidence import plain_threshold, points, time_to, verdict, withstand
 from minivit.figures import ARM_NAMES
@@ -34,7 +34,13 @@ def page(records, tuning, factors=(), again=()):
     parts = [_head(records), _sentences(records), _unfinished(records), _rates(tuning)]
     parts += [_levels(records, base, rate) for rate in ("own", "plain") for base in BASES]
     parts += [replication.section(records, again)]
-    parts += [_halves(records), _variants(records), _factors(factors), _sizes(records)]
+    parts += [
+        _halves(records),
+        _equal(records),
+        _variants(records),
+        _factors(factors),
+        _sizes(records),
+    ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -123,6 +129,32 @@ def _halves(records):
         cells = [ARM_NAMES[arm], len(own), _level(own), points(runs.gain(arm)), less]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     lines += ["", f"`{COMMAND} {SEEDS} --bases {BETTER} --arms plain {' '.join(arms)}`"]
+    return "\n".join(lines)
+
+
+def _equal(records):
+    runs = Runs(records)
+    found = [(arm, runs(arm, variant)) for arm, variant in EQUAL.items()]
+    if not all(own for _, own in found):
+        return ""
+    lines = [
+        f"## Logits that spread as far as another arm's at the start ({BETTER})",
+        "",
+        "The controls have weights as large as mimetic's, and their logits spread less "
+        "(`python -m benchmarks.logit_spread`). A factor on W_Q W_Kᵀ, found on validation images "
+        "without training, gives rotated and plain the spread of mimetic, and mimetic that of "
+        "rotated. Learning rates are those of the arms without it.",
+        "",
+        "| arm | W_Q W_Kᵀ | n | test, % | minus the arm without | mimetic minus this |",
+        "|---|---|---|---|---|---|",
+    ]
+    for arm, own in found:
+        usual, factor = runs(arm), EQUAL[arm].partition("=")[2]
+        moved, under = contrast([own], [usual]), contrast([runs("mimetic")], [own])
+        cells = [ARM_NAMES[arm], f"× {factor}", len(own), _level(own), points(moved), points(under)]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    commands = [f"--arms {arm} --variant {variant}" for arm, variant in EQUAL.items()]
+    lines += ["", f"`{COMMAND} {SEEDS} --bases {BETTER} {commands[0]}`, and so on"]
     return "\n".join(lines)
 
 

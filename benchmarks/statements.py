@@ -3,7 +3,7 @@
 from functools import cache
 from typing import NamedTuple
 
-from benchmarks.study import BETTER, DATA_SIZES, LOUDEST, PLAN
+from benchmarks.study import BETTER, DATA_SIZES, EQUAL, LOUDEST, PLAN
 from minivit import evidence
 from minivit.evidence import final_runs
 from minivit.init import BASES
@@ -26,6 +26,7 @@ VARIANTS = {
 SEEN = "(Asked after these runs were seen.)"
 DURING = "(Asked while these runs were made.)"
 HALF = "(Asked after mimetic's runs were seen.)"
+LAST = "(Asked after all other runs were seen.)"
 
 
 class Statement(NamedTuple):
@@ -155,6 +156,7 @@ def statements(records):
     for control, words in (("norm_matched", "norm-matched"), ("rotated", "rotated")):
         text = f"Mimetic ends higher than {words}: {VARIANTS[loudest]}. {HALF}"
         made.append(Statement(text, runs.gain("mimetic", control, loudest)))
+    made += _equal_logits(runs)
     made.append(
         Statement("Mimetic gains more with 1 head than with 8.", runs.excess("heads=1", "heads=8"))
     )
@@ -168,6 +170,34 @@ def statements(records):
         )
     )
     return made
+
+
+def _equal_logits(runs):
+    """Statements on the spread of logits at the start: is it that, and not the identity?"""
+    equal = {arm: runs(arm, variant) for arm, variant in EQUAL.items()}
+    times = {arm: f"W_Q W_Kᵀ × {variant.partition('=')[2]}" for arm, variant in EQUAL.items()}
+    plain, rotated, mimetic = (runs(arm) for arm in ("plain", "rotated", "mimetic"))
+    return [
+        Statement(
+            f"Mimetic ends higher than rotated whose logits spread as far ({times['rotated']}). "
+            + LAST,
+            contrast([mimetic], [equal["rotated"]]),
+        ),
+        Statement(
+            "Mimetic whose logits spread no further than rotated's "
+            f"({times['mimetic']}) ends higher than rotated. {LAST}",
+            contrast([equal["mimetic"]], [rotated]),
+        ),
+        Statement(
+            f"Mimetic ends higher than plain whose logits spread as far ({times['plain']}). {LAST}",
+            contrast([mimetic], [equal["plain"]]),
+        ),
+        Statement(
+            f"Logits that spread as far as mimetic's ({times['plain']}), and nothing else, let "
+            f"plain end higher. {LAST}",
+            contrast([equal["plain"]], [plain]),
+        ),
+    ]
 
 
 def images(variant):

@@ -16,8 +16,9 @@ TRAINING = ("epochs", "batch_size", "learning_rate", "weight_decay", "clip_norm"
 AUGMENT = ("flip", "crop", "cutout", "mixup")
 # What no recipe holds: the network is changed once, after its initialization.
 SHUFFLED = "shuffled"  # a value of positions: the sin-cos table with its rows in random order
-# Factors on the patch embedding's weight and bias, and on the table of positions.
-START = ("patch_scale", "position_scale")
+# Factors on the patch embedding's weight and bias, on the table of positions, and on the logits of
+# attention: on W_Q W_Kᵀ and on what the biases add to it.
+START = ("patch_scale", "position_scale", "qk_scale")
 
 
 def parse_variant(text):
@@ -82,6 +83,9 @@ def change_start_(model, variant, *, seed):
     for parameter in model.patch_embed.parameters():
         parameter.mul_(scales["patch_scale"])
     model.pos_embed.mul_(scales["position_scale"])
+    for block in model.blocks:
+        for rows in block.attn.qkv.parameters():
+            rows[: 2 * model.config.dim].mul_(scales["qk_scale"] ** 0.5)  # W_Q's and W_K's
     return model
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from minivit.init import initialize_
+from minivit.layers import attention_layers
 from minivit.model import ViT, sincos_positions
 from minivit.recipes import LAPTOP, SMOKE
 from minivit.variants import change_start_, parse_variant, vary
@@ -35,6 +36,7 @@ def differing(a, b, prefix=""):
         ("positions=shuffled", set()),
         ("patch_scale=0.5", set()),
         ("position_scale=0.5", set()),
+        ("qk_scale=0.5", set()),
         ("batch_size=40,crop=1", {"training.batch_size", "training.augment.crop"}),
         ("flip=False", {"training.augment.flip"}),
         ("subset=100,epochs=4", {"subset", "training.epochs", "training.warmup_epochs"}),
@@ -127,6 +129,29 @@ def test_position_scale_scales_the_table_and_goes_with_another_order():
     for order in ("", "positions=shuffled,"):
         small, usual = start(order + "position_scale=0.25"), start(order)
         torch.testing.assert_close(small.pos_embed, usual.pos_embed / 4)
+
+
+def test_qk_scale_scales_logits_and_leaves_values_alone():
+    def attention(variant):
+        model, generator = ViT(SMOKE.model), torch.Generator().manual_seed(0)
+        initialize_(model, "torch_default", "mimetic", seed=0)
+        for block in model.blocks:  # biases start at 0, where no factor shows
+            torch.nn.init.normal_(block.attn.qkv.bias, generator=generator)
+        tokens = torch.randn(2, 5, SMOKE.model.dim, generator=generator)
+        layers = attention_layers(change_start_(model, variant, seed=0))
+        return [layer.logits(tokens) for layer in layers], model
+
+    (usual, before), (wide, after) = attention(""), attention("qk_scale=4")
+    for one, other in zip(usual, wide, strict=True):
+        torch.testing.assert_close(other, 4 * one)
+    dim = SMOKE.model.dim
+    for one, other in zip(before.blocks, after.blocks, strict=True):
+        for name, values in one.attn.named_parameters():
+            kept = slice(2 * dim, None) if "qkv" in name else slice(None)  # W_V's rows, and W_proj
+            assert torch.equal(other.attn.get_parameter(name)[kept], values[kept]), name
+    assert changed_parameters("qk_scale=4") == {
+        f"blocks.{i}.attn.qkv.weight" for i in range(SMOKE.model.depth)
+    }
 
 
 def test_shuffling_what_is_learned_from_zero_is_refused():
