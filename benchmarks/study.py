@@ -62,8 +62,8 @@ DATA_SIZES = tuple(
 )
 # The factor on the patch embedding that is best for each arm: `python -m benchmarks.patch_scale`.
 LOUDEST = {"plain": "patch_scale=4", "mimetic": "patch_scale=4"}
-# Factors on W_Q W_Kᵀ. With them logits of rotated and plain spread as mimetic's do at the start, and
-# mimetic's as rotated's (`python -m benchmarks.logit_spread`).
+# Factors on W_Q W_Kᵀ. With them logits of rotated and plain spread as mimetic's do at the start,
+# and mimetic's as rotated's (`python -m benchmarks.logit_spread`).
 EQUAL = {"rotated": "qk_scale=2.6", "plain": "qk_scale=9", "mimetic": "qk_scale=0.36"}
 PLAN = (
     Question(name="structure or size", arms=DEFAULT_ARMS, bases=tuple(BASES)),
