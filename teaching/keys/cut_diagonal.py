@@ -86,6 +86,20 @@ def of_noise(target):
     return target.diagonal().cumsum(0) / len(s), s.square().cumsum(0) / s.square().sum()
 
 
+def other_order(target):
+    return cut_diagonal(target)[::-1]
+
+
+def by_eigenvalues(target):
+    sizes = torch.linalg.eigvals(target).abs().sort(descending=True).values
+    return sizes.cumsum(0) / len(sizes), sizes.square().cumsum(0) / sizes.square().sum()
+
+
+def kept_of_diagonal(target):
+    mean, _ = cut_diagonal(target)
+    return mean, mean / mean[-1]
+
+
 def hidden(rng):
     """Both signs, noise small and large."""
     cases = []
@@ -184,6 +198,9 @@ KEY = Key(
             "from rank 0", variant(each=lambda running: running - steps(running)), "from-rank-0"
         ),
         Mutant("the target's own diagonal, summed", of_noise, "place-by-place"),
+        Mutant("eigenvalues", by_eigenvalues, "eigenvalues"),
+        Mutant("the part of the diagonal", kept_of_diagonal, "kept-of-diagonal"),
+        Mutant("energy first", other_order, "other-order"),
         Mutant("one rank", one_rank, "shape"),
         Mutant("the mean alone", mean_alone, "kind"),
         Mutant("normalises its input", in_place, "untouched"),

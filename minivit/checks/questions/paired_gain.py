@@ -125,6 +125,13 @@ def _runs_counted(*arms):
     )
 
 
+def _mean_of_all(arguments):
+    """The means of all runs of each arm, and the half-width of the pairs."""
+    mean, low, high = interval(arguments)
+    apart = arguments["accuracy_a"].mean() - arguments["accuracy_b"].mean()
+    return np.array(apart), low - mean + apart, high - mean + apart
+
+
 def _unpaired(a, b):
     return np.sqrt(a.var(ddof=1) + b.var(ddof=1))
 
@@ -174,6 +181,25 @@ MISTAKES = ANSWER.diagnoses(
         (_runs_counted("a"), _runs_counted("b"), _runs_counted("a", "b")),
     ),
     Mistake(
+        "mean-of-all",
+        "The mean is over all runs of each arm. Only seeds that both have tell A from B: the mean "
+        "of their differences.",
+        1,
+        _mean_of_all,
+    ),
+    Mistake(
+        "variance",
+        "The variance stands where the standard deviation, its root, belongs.",
+        2,
+        _with(spread=lambda a, b: (a - b).var(ddof=1)),
+    ),
+    Mistake(
+        "n-less-one-twice",
+        "It divides by √(n − 1). The n − 1 is in std already, and the mean is one of n.",
+        2,
+        _with(root=lambda n: np.sqrt(n - 1)),
+    ),
+    Mistake(
         "no-root-n",
         "The spread of single differences was taken. Their mean varies √n times less.",
         2,
@@ -204,12 +230,7 @@ MISTAKES = ANSWER.diagnoses(
         1,
         altered(interval, lambda each, a: 100 * each),
     ),
-    Mistake(
-        "ends-exchanged",
-        "The upper end is returned first.",
-        2,
-        lambda a: (interval(a)[0], interval(a)[2], interval(a)[1]),
-    ),
+    ANSWER.other_order(2),
 )
 
 
