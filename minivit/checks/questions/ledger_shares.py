@@ -78,6 +78,16 @@ def _by_place(gains):
     return np.mean([changes(gains, order)[list(order)] for order in orders], 0)
 
 
+def _since_none(gains):
+    """What has changed since there was no rule, each time that a rule joins."""
+    orders = list(permutations(range(gains.ndim)))
+    found = np.zeros(gains.ndim)
+    for order in orders:
+        steps = changes(gains, order)[list(order)]
+        found[list(order)] += np.cumsum(steps) / len(orders)
+    return found
+
+
 def _half(gains, rule, kept):
     """The mean headline over all sets in which a rule is kept, or is not."""
     return gains.take(kept, rule).mean()
@@ -98,6 +108,7 @@ WRONG = {
     "shares-of-one": lambda gains: (
         every_order(gains) / (gains[(1,) * gains.ndim] - gains[(0,) * gains.ndim])
     ),
+    "since-none": _since_none,
     "by-place": _by_place,
     "sum-over-orders": lambda gains: every_order(gains) * len(list(permutations(gains.shape))),
 }
@@ -170,7 +181,18 @@ MISTAKES = ANSWER.diagnoses(
         "than others: none and all of them in most.",
         2,
     ),
-    _mistake("reversed", "The signs are turned: it is the headline before minus the one after.", 3),
+    _mistake(
+        "reversed",
+        "The signs are turned: it is the headline before minus the one after, or 1 was taken for "
+        "a rule that is not kept.",
+        3,
+    ),
+    _mistake(
+        "since-none",
+        "It subtracts the headline without any rule, whoever joined before. Read it anew before "
+        "each rule joins.",
+        1,
+    ),
     _mistake(
         "shares-of-one",
         "The answers are divided by their sum. Return the changes themselves.",

@@ -182,8 +182,8 @@ MISTAKES = ANSWER.diagnoses(
     ),
     Mistake(
         "mean-of-all",
-        "The mean is over all runs of each arm. Only seeds that both have tell A from B: the mean "
-        "of their differences.",
+        "The mean takes in runs without a partner. Take the mean of the differences, one for each "
+        "seed that both arms have.",
         1,
         _mean_of_all,
     ),
