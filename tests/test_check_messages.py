@@ -55,6 +55,34 @@ def test_a_wrong_shape_of_many_axes_begins_with_the_hint_on_shapes(capsys):
     assert "shape: output has shape (3, 8)" in text and "Hint 2: read it below" in text
 
 
+def test_a_parameter_is_changed_without_gradients(capsys):
+    def answer(qkv, **_):
+        qkv[0] = 0
+
+    text = " ".join(said("qk-head", answer, capsys).split())
+    assert "RuntimeError" in text and "inside `with torch.no_grad():`" in text
+
+
+def test_what_is_given_is_not_to_be_changed(capsys):
+    text = said("wave-gain", lambda weights, **_: weights.mul_(2), capsys)
+    assert "weights was changed by the call; work on a copy, weights.clone()" in text
+
+
+def test_a_complex_tensor_has_a_real_part(capsys):
+    text = said("wave-gain", lambda weights, **_: torch.fft.fft2(weights), capsys)
+    assert "gain is complex64; expected float32 or float64; take its real part" in text
+    assert "real part" not in said("wave-gain", lambda weights, **_: weights.int(), capsys)
+
+
+def test_the_right_numbers_in_another_order_are_told(capsys):
+    def answer(**given):
+        mean, low, high = KEYS["paired-gain"].reference(**given)
+        return low, mean, high
+
+    text = " ".join(said("paired-gain", answer, capsys).split())
+    assert "All of it is right" in text and "in this order: mean, low, high." in text
+
+
 @pytest.mark.parametrize("id", QUESTIONS)
 def test_first_hints_are_hints(id):
     assert set(QUESTIONS[id].first_hints.values()) <= {1, 2, 3}
