@@ -83,6 +83,20 @@ def test_the_right_numbers_in_another_order_are_told(capsys):
     assert "All of it is right" in text and "in this order: mean, low, high." in text
 
 
+def test_where_no_known_mistake_fits_the_arguments_are_to_be_had(capsys):
+    text = said("wave-gain", lambda weights, **_: weights + 7, capsys)
+    assert 'examples("wave-gain")["everywhere alike"]' in text
+    named = said("wave-gain", lambda **given: KEYS["wave-gain"].reference(**given) - 1, capsys)
+    assert "residual" in named and "examples(" not in named
+    assert "examples(" not in said("own-stream", lambda **_: (torch.ones(1), torch.ones(1)), capsys)
+
+
+@pytest.mark.parametrize("id", QUESTIONS)
+def test_every_case_can_be_asked_for_by_its_title(id):
+    titles = [case.title for case in QUESTIONS[id].visible]
+    assert len(set(titles)) == len(titles) and not any('"' in title for title in titles)
+
+
 @pytest.mark.parametrize("id", QUESTIONS)
 def test_first_hints_are_hints(id):
     assert set(QUESTIONS[id].first_hints.values()) <= {1, 2, 3}

@@ -10,11 +10,11 @@ Two arms were trained with several seeds each. The runs finished in any order, a
 By how much is arm A above arm B, and how sure is that?
 
 `seeds_a` and `accuracy_a` have shape (runs of A,): the seed of each run and its accuracy; `seeds_b`
-and `accuracy_b` are the same for B. No seed comes twice in one arm. Use the seeds that both arms
-have, and no others. Return a tuple `(mean, low, high)`: the mean of the differences A − B
-within each seed, and the ends of their 95 % interval, mean ± t · std / √n, where n counts the pairs
-and t is the quantile that leaves 2.5 % on either side with n − 1 degrees of freedom (computed: the
-three decimals of a printed table are too few).
+and `accuracy_b` are the same for B. All four hold floats. No seed comes twice in one arm. Use the
+seeds that both arms have, and no others. Return a tuple `(mean, low, high)`: the mean of the
+differences A − B within each seed, and the ends of their 95 % interval, mean ± t · std / √n, where
+n counts the pairs and t is the quantile that leaves 2.5 % on either side with n − 1 degrees of
+freedom (computed: the three decimals of a printed table are too few).
 
 **Usual trap.** The first run of A and the first run of B need not have the same seed.
 """
