@@ -100,6 +100,14 @@ def kept_of_diagonal(target):
     return mean, mean / mean[-1]
 
 
+def norm_missed(target):
+    """As the lesson says how far a head is from its target."""
+    left, s, right = torch.linalg.svd(target)
+    cuts = [(left[:, :k] * s[:k]) @ right[:k] for k in range(1, len(s) + 1)]
+    missed = torch.stack([(cut - target).norm() / target.norm() for cut in cuts])
+    return cut_diagonal(target)[0], missed
+
+
 def hidden(rng):
     """Both signs, noise small and large."""
     cases = []
@@ -185,6 +193,7 @@ KEY = Key(
             variant(kept=lambda s: 1 - s.square().cumsum(0) / s.square().sum()),
             "lost-for-kept",
         ),
+        Mutant("the norm of what is missed", norm_missed, "lost-for-kept"),
         Mutant(
             "the smallest first",
             variant(each=lambda running: steps(running).flip(0).cumsum(0)),

@@ -183,7 +183,10 @@ MISTAKES = ANSWER.diagnoses(
         "lost-for-kept",
         "`kept` is what is lost.",
         2,
-        _kept(lambda s: 1 - np.cumsum(s**2) / (s**2).sum()),
+        (
+            _kept(lambda s: 1 - np.cumsum(s**2) / (s**2).sum()),
+            _kept(lambda s: np.sqrt((1 - np.cumsum(s**2) / (s**2).sum()).clip(0))),
+        ),
     ),
     Mistake(
         "smallest-first",

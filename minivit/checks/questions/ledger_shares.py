@@ -1,6 +1,7 @@
 """Lesson 07: what each fault is worth, whichever is asked first."""
 
 from itertools import combinations, permutations
+from math import factorial
 
 import numpy as np
 
@@ -88,6 +89,10 @@ def _since_none(gains):
     return found
 
 
+def _orders(gains):
+    return factorial(gains.ndim)
+
+
 def _half(gains, rule, kept):
     """The mean headline over all sets in which a rule is kept, or is not."""
     return gains.take(kept, rule).mean()
@@ -110,7 +115,9 @@ WRONG = {
     ),
     "since-none": _since_none,
     "by-place": _by_place,
-    "sum-over-orders": lambda gains: every_order(gains) * len(list(permutations(gains.shape))),
+    "sum-over-orders": lambda gains: every_order(gains) * _orders(gains),
+    "sum-over-orders, over n": lambda gains: every_order(gains) * _orders(gains) / gains.ndim,
+    "not-begun-anew": lambda gains: _forward(gains) / _orders(gains),
 }
 
 
@@ -203,7 +210,16 @@ MISTAKES = ANSWER.diagnoses(
         "Entry i holds what changes when the i-th rule joins, whichever that is. It is for rule i.",
         1,
     ),
-    _mistake("sum-over-orders", "It is the sum over all orders, where their mean is asked for.", 2),
+    _mistake(
+        "sum-over-orders",
+        "It is the sum over all orders, divided by nothing or by n. There are n! orders.",
+        2,
+    ),
+    _mistake(
+        "not-begun-anew",
+        "After the first order all rules are kept, and no other one begins with none.",
+        1,
+    ),
 )
 
 
