@@ -55,6 +55,68 @@ def test_a_wrong_shape_of_many_axes_begins_with_the_hint_on_shapes(capsys):
     assert "shape: output has shape (3, 8)" in text and "Hint 2: read it below" in text
 
 
+def test_a_parameter_is_changed_without_gradients(capsys):
+    def answer(qkv, **_):
+        qkv[0] = 0
+
+    text = " ".join(said("qk-head", answer, capsys).split())
+    assert "RuntimeError" in text and "inside `with torch.no_grad():`" in text
+
+
+def test_heads_that_are_exactly_alike_need_no_turn(capsys):
+    """Whoever turns them divides by 0: better here than in one class of a hundred."""
+
+    def answer(W_V, W_proj, heads):
+        V, P = list(W_V.chunk(heads, dim=1)), list(W_proj.chunk(heads))
+        mean = torch.trace(W_V @ W_proj).item() / heads
+        for _ in range(heads - 1):
+            traces = [torch.trace(P[h] @ V[h]).item() for h in range(heads)]
+            p, q = traces.index(max(traces)), traces.index(min(traces))
+            above, below = traces[p] - mean, traces[q] - mean
+            x = (torch.trace(P[p] @ V[q]) + torch.trace(P[q] @ V[p])).item()
+            tau = (x + (x**2 - 4 * above * below) ** 0.5) / (-2 * below)
+            c, s = (1 + tau**2) ** -0.5, tau * (1 + tau**2) ** -0.5
+            V[p], V[q] = c * V[p] + s * V[q], c * V[q] - s * V[p]
+            P[p], P[q] = c * P[p] + s * P[q], c * P[q] - s * P[p]
+        return torch.cat(V, dim=1), torch.cat(P)
+
+    assert "✗ no noise: the heads are alike already" in said("even-heads", answer, capsys)
+
+
+def test_what_is_given_is_not_to_be_changed(capsys):
+    text = said("wave-gain", lambda weights, **_: weights.mul_(2), capsys)
+    assert "weights was changed by the call; work on a copy, weights.clone()" in text
+
+
+def test_a_complex_tensor_has_a_real_part(capsys):
+    text = said("wave-gain", lambda weights, **_: torch.fft.fft2(weights), capsys)
+    assert "gain is complex64; expected float32 or float64; take its real part" in text
+    assert "real part" not in said("wave-gain", lambda weights, **_: weights.int(), capsys)
+
+
+def test_the_right_numbers_in_another_order_are_told(capsys):
+    def answer(**given):
+        mean, low, high = KEYS["paired-gain"].reference(**given)
+        return low, mean, high
+
+    text = " ".join(said("paired-gain", answer, capsys).split())
+    assert "All of it is right" in text and "in this order: mean, low, high." in text
+
+
+def test_where_no_known_mistake_fits_the_arguments_are_to_be_had(capsys):
+    text = said("wave-gain", lambda weights, **_: weights + 7, capsys)
+    assert 'examples("wave-gain")["everywhere alike"]' in text
+    named = said("wave-gain", lambda **given: KEYS["wave-gain"].reference(**given) - 1, capsys)
+    assert "residual" in named and "examples(" not in named
+    assert "examples(" not in said("own-stream", lambda **_: (torch.ones(1), torch.ones(1)), capsys)
+
+
+@pytest.mark.parametrize("id", QUESTIONS)
+def test_every_case_can_be_asked_for_by_its_title(id):
+    titles = [case.title for case in QUESTIONS[id].visible]
+    assert len(set(titles)) == len(titles) and not any('"' in title for title in titles)
+
+
 @pytest.mark.parametrize("id", QUESTIONS)
 def test_first_hints_are_hints(id):
     assert set(QUESTIONS[id].first_hints.values()) <= {1, 2, 3}

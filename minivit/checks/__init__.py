@@ -85,6 +85,7 @@ def report(question, found) -> str:
     if not last.passed:
         lines += ["", *_wrapped(explain(last))]
         lines += [f"Hint {n}: read it below this cell." for n in _hints(question, last)]
+        lines += _arguments(question, last)
         lines.append("")
     total = len(question.visible)
     lines.append(
@@ -112,6 +113,16 @@ def _hints(question, verdict):
         return (verdict.diagnosis.hint,)
     aspect = verdict.finding.aspect
     return () if aspect in UNEXPLAINED else (question.first_hints.get(aspect, 1),)
+
+
+def _arguments(question, verdict):
+    """How to get at what the case passes, where no known mistake fits: to look for it by hand."""
+    if verdict.diagnosis or len(verdict.case.calls) > 1:  # of several, which one it was is unknown
+        return []
+    if verdict.finding.aspect in ("unwritten", "missing", "nothing", "kind"):
+        return []
+    call = f'examples("{question.id}")["{verdict.case.title}"]'
+    return ["", "What this case passes:", "    from minivit.checks import examples", f"    {call}"]
 
 
 def _draw(question, verdict):

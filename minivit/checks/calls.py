@@ -150,6 +150,8 @@ def _problem(error, given=()):
     frames = traceback.extract_tb(error.__traceback__)[1:]
     own = [frame for frame in frames if not _is_of_a_library(frame.filename)]
     text = f"{type(error).__name__}: {str(error)[:300]}"
+    if "a leaf Variable that requires grad" in text:
+        text += " A Parameter is changed inside `with torch.no_grad():`"
     if given and not frames and isinstance(error, TypeError):
         text += f". It is called by name, with {', '.join(given)}: keep the names of the arguments"
     return Problem("raised", text, (own[-1].line or "") if own else "")

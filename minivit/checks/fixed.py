@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 
@@ -63,6 +64,16 @@ class Fixed:
         triples = zip(self.sights or self.names, own, wanted, strict=True)
         found = (self._compare(*triple) for triple in triples)
         return next((finding for finding in found if finding), None)
+
+    def other_order(self, hint):
+        """The mistake of returning the right arrays in another order."""
+        orders = list(permutations(range(len(self.names))))[1:]
+        says = "All of it is right, and in another order. Asked for are, in this order: "
+        wrongs = tuple(
+            lambda arguments, order=order: tuple(self.target(arguments)[each] for each in order)
+            for order in orders
+        )
+        return Mistake("other-order", f"{says}{', '.join(self.names)}.", hint, wrongs, whole=True)
 
     def diagnoses(self, *mistakes):
         """A Diagnosis for each Mistake, asked in this order."""

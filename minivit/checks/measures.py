@@ -24,7 +24,9 @@ def returned(results, count, shapes, names, dtypes=()):
             if array.values.shape != shape:
                 return Finding("shape", f"{name} has shape {array.values.shape}; expected {shape}")
             if not array.dtype.startswith(dtype) and shape:  # a number may be a whole one
-                return Finding("dtype", f"{name} is {array.dtype}; expected {DTYPES[dtype]}")
+                text = f"{name} is {array.dtype}; expected {DTYPES[dtype]}"
+                real = "; take its real part, .real" if array.dtype.startswith("complex") else ""
+                return Finding("dtype", text + real)
             if not np.isfinite(array.values).all():
                 bad = int((~np.isfinite(array.values)).sum())
                 return Finding("finite", f"{name}: {bad} of {array.values.size} are not finite")
@@ -54,7 +56,8 @@ def untouched(arguments, result):
     for name, after in result.arguments.items():
         before = getattr(arguments[name], "values", arguments[name])
         if not close(after.values, before, 1e-6):
-            return Finding("untouched", f"{name} was changed by the call")
+            text = f"{name} was changed by the call; work on a copy, {name}.clone()"
+            return Finding("untouched", text)
     return None
 
 

@@ -254,13 +254,17 @@ def filled(arguments, result):
 
 @_of_first_call
 def scrambled(arguments, result):
-    """Are the numbers of each block, read in the order of its transpose, a right answer?"""
+    """Are the numbers of one block or of both, read in transposed order, a right answer?"""
     dim, head_dim, _ = rows_of(arguments)
-    W_Q, W_K = (each.T.reshape(dim, head_dim) for each in factors(arguments, result))
-    mine = W_Q @ W_K.T
-    got = describe(mine, np.linalg.svd(mine, compute_uv=False)[:head_dim])
+    W_Q, W_K = factors(arguments, result)
+    other_Q, other_K = (each.T.reshape(dim, head_dim) for each in (W_Q, W_K))
     expected = truncated_draws(dim, head_dim, arguments["alpha"], arguments["beta"])
-    return _like(got, expected, "spectrum", "mean")
+    for query, key in ((other_Q, other_K), (other_Q, W_K), (W_Q, other_K)):
+        mine = query @ key.T
+        got = describe(mine, np.linalg.svd(mine, compute_uv=False)[:head_dim])
+        if _like(got, expected, "spectrum", "mean"):
+            return True
+    return False
 
 
 def _changed(arguments, result):

@@ -86,6 +86,28 @@ def of_noise(target):
     return target.diagonal().cumsum(0) / len(s), s.square().cumsum(0) / s.square().sum()
 
 
+def other_order(target):
+    return cut_diagonal(target)[::-1]
+
+
+def by_eigenvalues(target):
+    sizes = torch.linalg.eigvals(target).abs().sort(descending=True).values
+    return sizes.cumsum(0) / len(sizes), sizes.square().cumsum(0) / sizes.square().sum()
+
+
+def kept_of_diagonal(target):
+    mean, _ = cut_diagonal(target)
+    return mean, mean / mean[-1]
+
+
+def norm_missed(target):
+    """As the lesson says how far a head is from its target."""
+    left, s, right = torch.linalg.svd(target)
+    cuts = [(left[:, :k] * s[:k]) @ right[:k] for k in range(1, len(s) + 1)]
+    missed = torch.stack([(cut - target).norm() / target.norm() for cut in cuts])
+    return cut_diagonal(target)[0], missed
+
+
 def hidden(rng):
     """Both signs, noise small and large."""
     cases = []
@@ -171,6 +193,7 @@ KEY = Key(
             variant(kept=lambda s: 1 - s.square().cumsum(0) / s.square().sum()),
             "lost-for-kept",
         ),
+        Mutant("the norm of what is missed", norm_missed, "lost-for-kept"),
         Mutant(
             "the smallest first",
             variant(each=lambda running: steps(running).flip(0).cumsum(0)),
@@ -184,6 +207,9 @@ KEY = Key(
             "from rank 0", variant(each=lambda running: running - steps(running)), "from-rank-0"
         ),
         Mutant("the target's own diagonal, summed", of_noise, "place-by-place"),
+        Mutant("eigenvalues", by_eigenvalues, "eigenvalues"),
+        Mutant("the part of the diagonal", kept_of_diagonal, "kept-of-diagonal"),
+        Mutant("energy first", other_order, "other-order"),
         Mutant("one rank", one_rank, "shape"),
         Mutant("the mean alone", mean_alone, "kind"),
         Mutant("normalises its input", in_place, "untouched"),

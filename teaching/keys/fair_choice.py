@@ -108,6 +108,32 @@ def forgets_a_seed(validation, test, tuning):
     return plain, new, (final[1, new] - final[0, plain]).mean()
 
 
+def last_seeds_tune(validation, test, tuning):
+    """The seeds in reverse: the last of them choose."""
+    return fair_gain(validation.flip(2), test.flip(2), tuning)
+
+
+def stops_early(validation, test, tuning):
+    plain, new, _ = fair_gain(validation, test, tuning)
+    levels = []
+    for arm, rate in enumerate((plain, new)):
+        epochs = validation[arm, rate, tuning:].argmax(1, keepdim=True)
+        levels.append(test[arm, rate, tuning:].gather(1, epochs).mean())
+    return plain, new, levels[1] - levels[0]
+
+
+def levels_for_rates(validation, test, tuning):
+    best = validation[:, :, :tuning, -1].mean(-1).amax(1)
+    return best[0], best[1], fair_gain(validation, test, tuning)[2]
+
+
+def last_but_one(validation, test, tuning):
+    """The last epoch but one."""
+    plain, new, _ = fair_gain(validation, test, tuning)
+    final = test[:, :, tuning:, -2]
+    return plain, new, (final[1, new] - final[0, plain]).mean()
+
+
 def in_percent(validation, test, tuning):
     validation *= 100
     test *= 100
@@ -160,6 +186,11 @@ KEY = Key(
         ),
         Mutant("plain's rate for both", partial(variant, share=lambda s: s[:1]), "one-rate"),
         Mutant("new's rate for both", partial(variant, share=lambda s: s[1:]), "one-rate"),
+        Mutant(
+            "one rate for both",
+            partial(variant, share=lambda s: s.mean(0, keepdim=True)),
+            "one-rate",
+        ),
         Mutant("all seeds reported", partial(variant, over="all"), "all-seeds"),
         Mutant("tuning seeds reported", partial(variant, over="tuning"), "tuning-seeds"),
         Mutant(
@@ -171,10 +202,17 @@ KEY = Key(
             "best-final-seed",
         ),
         Mutant("plain − new", reversed_gain, "reversed"),
-        Mutant("rates counted from 1", counted_from_one, "rate of plain"),
+        Mutant("rates counted from 1", counted_from_one, "from-one"),
         Mutant("the gain alone", gain_alone, "kind"),
         Mutant("the gain of each seed", gain_of_each_seed, "shape"),
-        Mutant("a final seed left out", forgets_a_seed, "gain"),
+        Mutant("a final seed left out", forgets_a_seed, "seed-left-out"),
+        Mutant("the last seeds for tuning", last_seeds_tune, "last-seeds-for-tuning"),
+        Mutant("the epoch from validation", stops_early, "stopped-early"),
+        Mutant(
+            "the mean over epochs reported", partial(variant, level=torch.mean), "epochs-averaged"
+        ),
+        Mutant("accuracies for rates", levels_for_rates, "levels-for-rates"),
+        Mutant("the last epoch but one", last_but_one, "gain"),
         Mutant("percent, in place", in_percent, "untouched"),
     ),
 )

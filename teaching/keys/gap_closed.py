@@ -226,7 +226,12 @@ KEY = Key(
         Mutant(
             "the ends exchanged",
             partial(variant, finish=lambda f, low, high: (f, high, low)),
-            "ends-exchanged",
+            "other-order",
+        ),
+        Mutant(
+            "low, f, high",
+            partial(variant, finish=lambda f, low, high: (low, f, high)),
+            "other-order",
         ),
         Mutant("method and pretrained exchanged", plain_as_method, "f"),
         Mutant("ends cut to 0 … 1", at_most_one, "cut"),

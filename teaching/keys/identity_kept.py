@@ -225,6 +225,16 @@ KEY = Key(
             "identity-difference",
         ),
         Mutant(
+            "β / b",
+            partial(variant, kept=lambda s, e: level(s) / level(e)),
+            "identity-difference",
+        ),
+        Mutant(
+            "identity called new",
+            partial(variant, new=lambda s, e, c, N: size(e - c * N) / size(e)),
+            "noise-called-new",
+        ),
+        Mutant(
             "noise called new",
             partial(variant, new=lambda s, e, c, N: size(rest_of(e)) / size(e)),
             "noise-called-new",
@@ -260,7 +270,7 @@ KEY = Key(
             "matrix-product",
         ),
         Mutant("one β", one_level, "one-level"),
-        Mutant("noise first", other_order, "order"),
+        Mutant("noise first", other_order, "other-order"),
         Mutant(
             "all of N taken out",
             partial(variant, new=lambda s, e, c, N: size(rest_of(e) - N) / size(e)),

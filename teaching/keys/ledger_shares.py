@@ -129,6 +129,34 @@ def by_place(gains):
     return rows.gather(1, torch.tensor(list(permutations(range(n))))).mean(0)
 
 
+def zeros_for_ones(gains):
+    """As if 0 stood for a rule that is kept."""
+    return mean_changes(gains.flip(tuple(range(gains.ndim))))
+
+
+def since_none(gains):
+    n = gains.ndim
+    found, orders = torch.zeros(n), list(permutations(range(n)))
+    for order in orders:
+        kept = [0] * n
+        before = gains[tuple(kept)]
+        for rule in order:
+            kept[rule] = 1
+            found[rule] += (gains[tuple(kept)] - before) / len(orders)
+    return found
+
+
+def not_begun_anew(gains):
+    n = gains.ndim
+    kept, found, orders = [0] * n, torch.zeros(n), list(permutations(range(n)))
+    for order in orders:
+        for rule in order:
+            before = gains[tuple(kept)]
+            kept[rule] = 1
+            found[rule] += (gains[tuple(kept)] - before) / len(orders)
+    return found
+
+
 def as_a_table(gains):
     """The changes of every order, no mean."""
     return over(gains, orders=all_orders, finish=lambda changes: changes)
@@ -183,6 +211,14 @@ KEY = Key(
             partial(over, orders=all_orders, finish=lambda changes: changes.sum(0)),
             "sum-over-orders",
         ),
+        Mutant("kept and left out exchanged", zeros_for_ones, "reversed"),
+        Mutant("minus the headline without rules", since_none, "since-none"),
+        Mutant(
+            "divided by n",
+            partial(over, orders=all_orders, finish=lambda c: c.sum(0) / c.shape[1]),
+            "sum-over-orders",
+        ),
+        Mutant("nothing begun anew", not_begun_anew, "not-begun-anew"),
         Mutant("by the place in the order", by_place, "by-place"),
         Mutant("the changes of every order", as_a_table, "shape"),
         Mutant("in place", in_place, "untouched"),

@@ -141,6 +141,15 @@ def roll(third, steps):
     return treatment
 
 
+def values_transposed(qkv, out, heads):
+    """The twin: what stands in `out` stays, and the values are turned to match."""
+    fault, mended, back = mend(qkv, out, heads)
+    if fault != 1:
+        return fault, mended, back
+    query, key, value = qkv.chunk(3)
+    return fault, torch.cat([query, key, value.T]), out
+
+
 def other_way(qkv, out, heads):
     """From (3, heads, k, dim) to (heads, 3, k, dim): what they did, once more."""
     return qkv.view(3, heads, -1, len(out)).transpose(0, 1).reshape(qkv.shape)
@@ -191,6 +200,7 @@ KEY = Key(
         Mutant("two names exchanged", misnamed, "misnamed"),
         Mutant("keys the other way", hunt.instead(mend, 2, 1, roll(1, -1)), "wrong-way-round"),
         Mutant("queries moved", hunt.instead(mend, 2, 1, roll(0, -1)), "queries-moved"),
+        Mutant("values transposed", values_transposed, "values-transposed"),
         Mutant("the layout once more", hunt.instead(mend, 4, 1, other_way), "reshaped"),
         Mutant("in place", hunt.in_place(mend, NAMES), "untouched"),
         Mutant("the number alone", hunt.only_the_number(mend), "kind"),

@@ -100,6 +100,12 @@ def separate_spreads(a, b):
     return (a.var() + b.var()).sqrt()
 
 
+def mean_of_all(seeds_a, accuracy_a, seeds_b, accuracy_b):
+    mean, low, _ = paired_gain(seeds_a, accuracy_a, seeds_b, accuracy_b)
+    apart = accuracy_a.mean() - accuracy_b.mean()
+    return apart, apart - (mean - low), apart + (mean - low)
+
+
 def mean_alone(seeds_a, accuracy_a, seeds_b, accuracy_b):
     return paired_gain(seeds_a, accuracy_a, seeds_b, accuracy_b)[0]
 
@@ -171,8 +177,16 @@ KEY = Key(
         Mutant(
             "the ends exchanged",
             partial(variant, finish=lambda mean, half: (mean, mean + half, mean - half)),
-            "ends-exchanged",
+            "other-order",
         ),
+        Mutant(
+            "low, mean, high",
+            partial(variant, finish=lambda mean, half: (mean - half, mean, mean + half)),
+            "other-order",
+        ),
+        Mutant("the means of all runs", mean_of_all, "mean-of-all"),
+        Mutant("a variance", partial(variant, std=lambda a, b: (a - b).var()), "variance"),
+        Mutant("√(n − 1)", partial(variant, root=lambda n: (n - 1) ** 0.5), "n-less-one-twice"),
         Mutant("the mean alone", mean_alone, "kind"),
         Mutant("sorts its input", sorts_its_input, "untouched"),
     ),

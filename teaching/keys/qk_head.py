@@ -124,6 +124,10 @@ def reshaped(left, s, right, k):
     return W_Q.reshape(k, -1).T, W_K.reshape(k, -1).T
 
 
+def query_reshaped(left, s, right, k):
+    return reshaped(left, s, right, k)[0], right[:k].T * s[:k].sqrt()
+
+
 def rescaled(qkv, head, heads, alpha, beta, generator):
     """Takes the smaller diagonal for a fault and mends it."""
     write_qk_head_(qkv, head, heads, alpha, beta, generator)
@@ -256,6 +260,7 @@ KEY = Key(
         Mutant("the smallest singular values", _step(smallest), "smallest"),
         Mutant("left singular vectors twice", _step(left_twice), "symmetric"),
         Mutant("reshape for transpose", _step(reshaped), "scrambled"),
+        Mutant("no transpose in W_Q", _step(query_reshaped), "scrambled"),
         Mutant("Z of variance 1", _step(size=lambda d, k: 1.0), "noise-too-large"),
         Mutant(
             "Z of standard deviation 1 / dim", _step(size=lambda d, k: 1 / d), "noise-too-small"

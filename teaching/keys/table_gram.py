@@ -147,6 +147,14 @@ def one_wave(rows, columns, waves, beta, k):
     return place_map(rows, columns, waves[:1], beta, k)
 
 
+def mean_of_waves(rows, columns, waves, beta, k):
+    return place_map(rows, columns, waves, beta / len(waves), k)
+
+
+def two_pi(rows, columns, waves, beta, k):
+    return place_map(rows, columns, 2 * torch.pi * waves, beta, k)
+
+
 def squares_its_input(rows, columns, waves, beta, k):
     answer = place_map(rows, columns, waves, beta, k)
     waves *= waves + 1
@@ -208,7 +216,14 @@ KEY = Key(
             "softmax-over-lookers",
         ),
         Mutant("a grid of grids", gram_of_each_place, "shape"),
-        Mutant("the first wave alone", one_wave, "map"),
+        Mutant("the first wave alone", one_wave, "one-wave"),
+        Mutant("the mean over waves", mean_of_waves, "mean-of-waves"),
+        Mutant("2π in the angles", two_pi, "two-pi"),
+        Mutant(
+            "one softmax for the whole map",
+            variant(finish=lambda own: own.flatten().softmax(0).view_as(own)),
+            "softmax-over-all",
+        ),
         Mutant("changes its waves", squares_its_input, "untouched"),
     ),
 )

@@ -1,6 +1,7 @@
 """Key of wave-gain."""
 
 import math
+from functools import partial
 
 import numpy as np
 import torch
@@ -111,6 +112,37 @@ def half_waves(weights, beta, sigma):
     return 1 - beta / sigma * (waves * weights).sum((2, 3))
 
 
+def summed(weights, beta, sigma, *, turn=2 * torch.pi, join=lambda a, b: (a + b).cos(), sides=None):
+    """The sum of cosines, with one step replaced."""
+    tall, wide = sides or weights.shape
+    u, v = (torch.arange(size) for size in weights.shape)
+    down, right = turn * (u[:, None] * u / tall), turn * (v[:, None] * v / wide)
+    waves = join(down[:, None, :, None], right[None, :, None, :])
+    return 1 - beta / sigma * (waves * weights).sum((2, 3))
+
+
+def product(down, right):
+    return down.cos() * right.cos()
+
+
+def sides_exchanged(weights, beta, sigma):
+    return summed(weights, beta, sigma, sides=weights.shape[::-1])
+
+
+def lessons_waves(weights, beta, sigma):
+    """What each wave of the lesson keeps, with the map of every place."""
+    rows, columns = weights.shape
+    places = [(r, c) for r in range(rows) for c in range(columns)]
+    A = torch.stack([weights.roll(place, (0, 1)).flatten() for place in places])
+    lines = []
+    for side in (rows, columns):
+        n = torch.arange(side)
+        line = torch.cos(torch.pi * (n[:, None] + 0.5) * n / side)
+        lines.append(line / line.norm(dim=0))
+    W = torch.einsum("ru,cv->uvrc", *lines).flatten(2).flatten(0, 1)  # (wave, place)
+    return 1 - beta / sigma * ((W @ A.T) * W).sum(1).view(rows, columns)
+
+
 def squared(weights, beta, sigma):
     return wave_gain(weights, beta, sigma) ** 2
 
@@ -192,6 +224,13 @@ KEY = Key(
         Mutant("λ alone", attention_alone, "attention-alone"),
         Mutant("weights for waves", weights_for_waves, "weights-for-waves"),
         Mutant("half-waves", half_waves, "half-waves"),
+        Mutant(
+            "products of half-waves", partial(summed, turn=torch.pi, join=product), "half-waves"
+        ),
+        Mutant("the lesson's waves", lessons_waves, "half-waves"),
+        Mutant("cosines multiplied", partial(summed, join=product), "two-cosines"),
+        Mutant("rows and columns exchanged", sides_exchanged, "sides-exchanged"),
+        Mutant("no 2π", partial(summed, turn=1.0), "no-turn"),
         Mutant("squared", squared, "squared"),
         Mutant("the sign of the gain lost", without_sign, "without-sign"),
         Mutant("the sign of λ lost", magnitude, "magnitude"),

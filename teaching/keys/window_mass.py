@@ -107,6 +107,18 @@ def cross(down, right, reach, wide):
     return (down.abs() <= reach) | (right.abs() <= reach)
 
 
+def without_abs(down, right, reach, wide):
+    return (down <= reach) & (right <= reach)
+
+
+def with_the_other_sign(down, right, reach, wide):
+    return (-down <= reach) & (-right <= reach)
+
+
+def other_order(maps, columns, size):
+    return window_mass(maps, columns, size)[::-1]
+
+
 def added_up(mass, own, count):
     mass, own = mass.sum(-1), own.sum(-1)
     return mass, (mass - own) / (count.numel() - own)
@@ -200,6 +212,9 @@ KEY = Key(
         Mutant("or for and", partial(variant, near=cross), "one-is-enough"),
         Mutant("a diamond", partial(variant, near=diamond), "no-corners"),
         Mutant("a disc", partial(variant, near=disc), "no-corners"),
+        Mutant("no abs", partial(variant, near=without_abs), "no-abs"),
+        Mutant("no abs, the other way", partial(variant, near=with_the_other_sign), "no-abs"),
+        Mutant("neighbours first", other_order, "other-order"),
         Mutant("lines run on", partial(variant, near=lines_run_on), "across-edges"),
         Mutant("round the back", round_the_back, "across-edges"),
         Mutant("the mean weight", partial(variant, finish=mean_weight), "mean-weight"),

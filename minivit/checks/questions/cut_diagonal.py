@@ -86,6 +86,17 @@ def _from_rank_0(each, arguments):
     return np.concatenate([[0.0], each[:-1]])
 
 
+def _by_eigenvalues(arguments):
+    """The sizes of eigenvalues in place of singular values and of all that stands beside them."""
+    sizes = np.sort(np.abs(np.linalg.eigvals(arguments["target"])))[::-1]
+    return np.cumsum(sizes) / len(sizes), np.cumsum(sizes**2) / np.square(sizes).sum()
+
+
+def _kept_of_diagonal(arguments):
+    mean, _ = by_approximations(arguments)
+    return mean, mean / mean[-1]
+
+
 MISTAKES = ANSWER.diagnoses(
     Mistake(
         "vectors-ignored",
@@ -155,10 +166,27 @@ MISTAKES = ANSWER.diagnoses(
         (_kept(lambda s: np.cumsum(s**2)), _kept(lambda s: np.cumsum(s**2) / len(s))),
     ),
     Mistake(
+        "kept-of-diagonal",
+        "`kept` is the part of the diagonal that is left. Energy takes in all entries.",
+        2,
+        _kept_of_diagonal,
+    ),
+    Mistake(
+        "eigenvalues",
+        "It takes the sizes of eigenvalues. The target is not symmetric: its singular values are "
+        "others.",
+        1,
+        _by_eigenvalues,
+    ),
+    ANSWER.other_order(1),
+    Mistake(
         "lost-for-kept",
         "`kept` is what is lost.",
         2,
-        _kept(lambda s: 1 - np.cumsum(s**2) / (s**2).sum()),
+        (
+            _kept(lambda s: 1 - np.cumsum(s**2) / (s**2).sum()),
+            _kept(lambda s: np.sqrt((1 - np.cumsum(s**2) / (s**2).sum()).clip(0))),
+        ),
     ),
     Mistake(
         "smallest-first",

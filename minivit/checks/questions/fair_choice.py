@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minivit.checks.fixed import Fixed, Mistake
+from minivit.checks.fixed import Fixed, Mistake, altered
 from minivit.checks.question import Case, Question
 
 STATEMENT = """\
@@ -72,11 +72,11 @@ def fair(
     """The three numbers. The keywords let mistakes in.
 
     choose(curves (arm, rate, seed, epoch)) → (arm, rate); value(curves (seed, epoch)) → a number.
-    same: the arm whose rate both take.
+    same: the arms whose rate both take.
     """
     scores = choose(arguments[judge][:, :, choose_seeds(arguments)])
     if same is not None:
-        scores = scores[[same, same]]
+        scores = np.broadcast_to(scores[same].mean(0), scores.shape)
     rates = scores.argmax(1)
     seeds = report_seeds(arguments)
     plain, new = (value(arguments[report][arm, rates[arm], seeds]) for arm in (0, 1))
@@ -98,6 +98,17 @@ def _best_ever(arguments):
     return np.array(rates[0]), np.array(rates[1]), np.array(best[1].max() - best[0].max())
 
 
+def _stopped_early(arguments):
+    """Each final run is read at the epoch that is best for it on validation images."""
+    *rates, _ = fair(arguments)
+    levels = []
+    for arm, rate in enumerate(rates):
+        validation, test = (arguments[name][arm, rate] for name in ("validation", "test"))
+        epochs = validation.argmax(1)[:, None]
+        levels.append(np.take_along_axis(test, epochs, 1)[arguments["tuning"] :].mean())
+    return *rates, np.array(levels[1] - levels[0])
+
+
 WRONG = {
     "best-ever": _best_ever,
     "chosen-on-test": _with(judge="test"),
@@ -113,8 +124,16 @@ WRONG = {
     ),
     "mean-of-epochs": _with(choose=lambda curves: curves.mean((-2, -1))),
     "best-seed": _with(choose=lambda curves: curves[..., -1].max(-1)),
-    "one-rate": _with(same=0),
-    "one-rate, new's": _with(same=1),
+    "one-rate": _with(same=[0]),
+    "one-rate, new's": _with(same=[1]),
+    "one-rate, of both": _with(same=[0, 1]),
+    "stopped-early": _stopped_early,
+    "last-seeds-for-tuning": _with(
+        choose_seeds=lambda a: slice(-a["tuning"], None),
+        report_seeds=lambda a: slice(-a["tuning"]),
+    ),
+    "seed-left-out": _with(report_seeds=lambda a: slice(a["tuning"] + 1, None)),
+    "epochs-averaged": _with(value=lambda curves: curves.mean()),
     "all-seeds": _with(report_seeds=_all),
     "tuning-seeds": _with(report_seeds=lambda a: slice(a["tuning"])),
     "validation-reported": _with(report="validation"),
@@ -125,6 +144,12 @@ WRONG = {
 ANSWER = Fixed(fair, ("rate of plain", "rate of new", "gain"), tolerance=1e-4, floor=0.1)
 
 
+def _levels(arguments):
+    """The best mean validation accuracy of each arm in place of where it stands."""
+    curves = arguments["validation"][:, :, : arguments["tuning"], -1].mean(-1).max(1)
+    return np.array(curves[0]), np.array(curves[1]), fair(arguments)[2]
+
+
 def _mistake(id, says, hint):
     """All slips whose name begins with the id."""
     return Mistake(
@@ -133,6 +158,19 @@ def _mistake(id, says, hint):
 
 
 MISTAKES = ANSWER.diagnoses(
+    Mistake(
+        "from-one",
+        "The rates are counted from 1.",
+        2,
+        altered(fair, lambda each, a: each + 1, 0, 1),
+        whole=True,
+    ),
+    Mistake(
+        "levels-for-rates",
+        "Where the two rates belong stand their accuracies. Which place has the largest?",
+        2,
+        _levels,
+    ),
     _mistake(
         "best-ever",
         "It is the colleague's own comparison: the best number each arm ever had on test images.",
@@ -167,6 +205,26 @@ MISTAKES = ANSWER.diagnoses(
         "one-rate",
         "Both arms take the same rate. Each has a right to its own.",
         2,
+    ),
+    _mistake(
+        "stopped-early",
+        "Each curve is read where it is best on validation images. The rules take the last epoch.",
+        1,
+    ),
+    _mistake(
+        "epochs-averaged",
+        "The gain is over all epochs. The rules take the last one.",
+        3,
+    ),
+    _mistake(
+        "last-seeds-for-tuning",
+        "It takes the last seeds for tuning. The first `tuning` seeds are for choosing.",
+        2,
+    ),
+    _mistake(
+        "seed-left-out",
+        "The first of the final seeds is left out. They begin at number `tuning`.",
+        3,
     ),
     _mistake(
         "all-seeds",

@@ -265,12 +265,7 @@ MISTAKES = ANSWER.diagnoses(
     Mistake(
         "percent", "The numbers are in percent.", 1, altered(closed, lambda each, a: 100 * each)
     ),
-    Mistake(
-        "ends-exchanged",
-        "The upper end is returned first.",
-        3,
-        lambda a: (closed(a)[0], closed(a)[2], closed(a)[1]),
-    ),
+    ANSWER.other_order(3),
     Mistake(
         "middle",
         "f is the middle of the interval. It reaches further on one side than on the other.",

@@ -203,12 +203,7 @@ MISTAKES = ANSWER.diagnoses(
         3,
         _one_level,
     ),
-    Mistake(
-        "order",
-        "`identity` and `noise` came back in each other's place.",
-        1,
-        lambda a: (parts(a)[1], parts(a)[0], parts(a)[2]),
-    ),
+    ANSWER.other_order(1),
     Mistake(
         "cosine-with-I",
         "`identity` compares the cosines with I. They also change when something new comes in.",
@@ -217,18 +212,22 @@ MISTAKES = ANSWER.diagnoses(
     ),
     Mistake(
         "identity-difference",
-        "`identity` is a difference, or the level at the end. What part of β is left?",
+        "`identity` is a difference, the level at the end, or β / b. What part of β is left?",
         1,
         (
             _with(kept=lambda start, end: level(end) - level(start)),
             _with(kept=lambda s, e: level(e)),
+            _with(kept=lambda s, e: level(s) / level(e)),
         ),
     ),
     Mistake(
         "noise-called-new",
-        "`new` still holds what is left of the noise.",
+        "`new` still holds what is left of the noise, or of the identity.",
         3,
-        _with(new=lambda start, end, b, c, N: norm(end - b * eye(end)) / norm(end)),
+        (
+            _with(new=lambda start, end, b, c, N: norm(end - b * eye(end)) / norm(end)),
+            _with(new=lambda start, end, b, c, N: norm(end - c * N) / norm(end)),
+        ),
     ),
     Mistake(
         "change-called-new",

@@ -1,6 +1,7 @@
 """Lesson 07: what each fault is worth, whichever is asked first."""
 
 from itertools import combinations, permutations
+from math import factorial
 
 import numpy as np
 
@@ -78,6 +79,20 @@ def _by_place(gains):
     return np.mean([changes(gains, order)[list(order)] for order in orders], 0)
 
 
+def _since_none(gains):
+    """What has changed since there was no rule, each time that a rule joins."""
+    orders = list(permutations(range(gains.ndim)))
+    found = np.zeros(gains.ndim)
+    for order in orders:
+        steps = changes(gains, order)[list(order)]
+        found[list(order)] += np.cumsum(steps) / len(orders)
+    return found
+
+
+def _orders(gains):
+    return factorial(gains.ndim)
+
+
 def _half(gains, rule, kept):
     """The mean headline over all sets in which a rule is kept, or is not."""
     return gains.take(kept, rule).mean()
@@ -98,8 +113,11 @@ WRONG = {
     "shares-of-one": lambda gains: (
         every_order(gains) / (gains[(1,) * gains.ndim] - gains[(0,) * gains.ndim])
     ),
+    "since-none": _since_none,
     "by-place": _by_place,
-    "sum-over-orders": lambda gains: every_order(gains) * len(list(permutations(gains.shape))),
+    "sum-over-orders": lambda gains: every_order(gains) * _orders(gains),
+    "sum-over-orders, over n": lambda gains: every_order(gains) * _orders(gains) / gains.ndim,
+    "not-begun-anew": lambda gains: _forward(gains) / _orders(gains),
 }
 
 
@@ -170,7 +188,18 @@ MISTAKES = ANSWER.diagnoses(
         "than others: none and all of them in most.",
         2,
     ),
-    _mistake("reversed", "The signs are turned: it is the headline before minus the one after.", 3),
+    _mistake(
+        "reversed",
+        "The signs are turned: it is the headline before minus the one after, or 1 was taken for "
+        "a rule that is not kept.",
+        3,
+    ),
+    _mistake(
+        "since-none",
+        "It subtracts the headline without any rule, whoever joined before. Read it anew before "
+        "each rule joins.",
+        1,
+    ),
     _mistake(
         "shares-of-one",
         "The answers are divided by their sum. Return the changes themselves.",
@@ -181,7 +210,16 @@ MISTAKES = ANSWER.diagnoses(
         "Entry i holds what changes when the i-th rule joins, whichever that is. It is for rule i.",
         1,
     ),
-    _mistake("sum-over-orders", "It is the sum over all orders, where their mean is asked for.", 2),
+    _mistake(
+        "sum-over-orders",
+        "It is the sum over all orders, divided by nothing or by n. There are n! orders.",
+        2,
+    ),
+    _mistake(
+        "not-begun-anew",
+        "After the first order all rules are kept, and no other one begins with none.",
+        1,
+    ),
 )
 
 

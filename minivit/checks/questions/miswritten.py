@@ -134,6 +134,15 @@ ANSWER = Fixed(
     tolerance=1e-3,
 )
 
+
+def _values_transposed(arguments):
+    """Fault 1 treated in W_V, and `out` left as it is."""
+    if fault_of(arguments) != 1:
+        return HUNT.answer(arguments)
+    query, key, value = np.split(arguments["qkv"], 3)
+    return np.array(1), np.concatenate([query, key, value.T]), arguments["out"]
+
+
 # The more an answer has to agree in, the earlier a mistake is asked for.
 MISTAKES = ANSWER.diagnoses(
     Mistake(
@@ -213,6 +222,13 @@ MISTAKES = ANSWER.diagnoses(
         "another head.",
         3,
         HUNT.instead(1, lambda qkv, a: _rolled(qkv, a, -1, third=0), 2),
+    ),
+    Mistake(
+        "values-transposed",
+        "The values were transposed, and `out` was not. That makes lesson 04's twin: the layer "
+        "computes (W_proj W_V)ᵀ, with the same trace.",
+        2,
+        _values_transposed,
     ),
     Mistake(
         "reshaped",

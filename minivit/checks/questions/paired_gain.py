@@ -10,11 +10,11 @@ Two arms were trained with several seeds each. The runs finished in any order, a
 By how much is arm A above arm B, and how sure is that?
 
 `seeds_a` and `accuracy_a` have shape (runs of A,): the seed of each run and its accuracy; `seeds_b`
-and `accuracy_b` are the same for B. No seed comes twice in one arm. Use the seeds that both arms
-have, and no others. Return a tuple `(mean, low, high)`: the mean of the differences A − B
-within each seed, and the ends of their 95 % interval, mean ± t · std / √n, where n counts the pairs
-and t is the quantile that leaves 2.5 % on either side with n − 1 degrees of freedom (computed: the
-three decimals of a printed table are too few).
+and `accuracy_b` are the same for B. All four hold floats. No seed comes twice in one arm. Use the
+seeds that both arms have, and no others. Return a tuple `(mean, low, high)`: the mean of the
+differences A − B within each seed, and the ends of their 95 % interval, mean ± t · std / √n, where
+n counts the pairs and t is the quantile that leaves 2.5 % on either side with n − 1 degrees of
+freedom (computed: the three decimals of a printed table are too few).
 
 **Usual trap.** The first run of A and the first run of B need not have the same seed.
 """
@@ -125,6 +125,13 @@ def _runs_counted(*arms):
     )
 
 
+def _mean_of_all(arguments):
+    """The means of all runs of each arm, and the half-width of the pairs."""
+    mean, low, high = interval(arguments)
+    apart = arguments["accuracy_a"].mean() - arguments["accuracy_b"].mean()
+    return np.array(apart), low - mean + apart, high - mean + apart
+
+
 def _unpaired(a, b):
     return np.sqrt(a.var(ddof=1) + b.var(ddof=1))
 
@@ -174,6 +181,25 @@ MISTAKES = ANSWER.diagnoses(
         (_runs_counted("a"), _runs_counted("b"), _runs_counted("a", "b")),
     ),
     Mistake(
+        "mean-of-all",
+        "The mean takes in runs without a partner. Take the mean of the differences, one for each "
+        "seed that both arms have.",
+        1,
+        _mean_of_all,
+    ),
+    Mistake(
+        "variance",
+        "The variance stands where the standard deviation, its root, belongs.",
+        2,
+        _with(spread=lambda a, b: (a - b).var(ddof=1)),
+    ),
+    Mistake(
+        "n-less-one-twice",
+        "It divides by √(n − 1). The n − 1 is in std already, and the mean is one of n.",
+        2,
+        _with(root=lambda n: np.sqrt(n - 1)),
+    ),
+    Mistake(
         "no-root-n",
         "The spread of single differences was taken. Their mean varies √n times less.",
         2,
@@ -204,12 +230,7 @@ MISTAKES = ANSWER.diagnoses(
         1,
         altered(interval, lambda each, a: 100 * each),
     ),
-    Mistake(
-        "ends-exchanged",
-        "The upper end is returned first.",
-        2,
-        lambda a: (interval(a)[0], interval(a)[2], interval(a)[1]),
-    ),
+    ANSWER.other_order(2),
 )
 
 

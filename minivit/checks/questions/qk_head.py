@@ -151,8 +151,8 @@ QUESTION = Question(
         # Before those that are near something: this one is exact.
         Diagnosis(
             "scrambled",
-            "The right numbers stand in the wrong places: reshape or view was used where a "
-            "transpose is meant. The head's rows of nn.Linear, (head_dim, dim), are W_Qᵀ.",
+            "The right numbers stand in the wrong places: a transpose is missing, or there is a "
+            "reshape or a view in its place. The head's rows, (head_dim, dim), are W_Qᵀ and W_Kᵀ.",
             3,
             answer.scrambled,
             NUMBERS,

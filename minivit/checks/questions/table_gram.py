@@ -39,7 +39,7 @@ def case(title, rows, columns, waves, beta, k):
 
 VISIBLE = (
     case("one wave, 3 × 3", 3, 3, [1.0], 1.0, 6),
-    case("two waves, 4 rows of 3", 4, 3, [1.0, 0.3], 2.0, 9),
+    case("two waves, 4 rows of 3", 4, 3, [1.0, 0.3], 2.5, 9),
     case("three waves, 2 rows of 6", 2, 6, [1.5, 0.7, 0.1], 0.7, 16),
     case("beta below 0", 3, 5, [0.9, 0.4], -1.5, 8),
 )
@@ -53,11 +53,12 @@ def mapped(
     scale=lambda a: a["beta"] / np.sqrt(a["k"]),
     axis=1,
     softmax=True,
+    turn=1.0,
 ):
     """The map by the formula. The keywords let mistakes in; join gets cosines (wave, i, j)."""
     count = arguments["rows"] * arguments["columns"]
     row, column = np.divmod(np.arange(count), wide(arguments))
-    waves = np.asarray(arguments["waves"])[:, None, None]
+    waves = turn * np.asarray(arguments["waves"])[:, None, None]
     down, right = (np.cos(waves * (place[:, None] - place)) for place in (row, column))
     logits = scale(arguments) * join(down, right)
     if not softmax:
@@ -181,6 +182,27 @@ MISTAKES = ANSWER.diagnoses(
         3,
         _with(scale=lambda a: a["beta"] / np.sqrt(_whole(a))),
     ),
+    Mistake(
+        "mean-of-waves",
+        "It is the mean over the frequencies. In an inner product their terms are added up.",
+        2,
+        _with(scale=lambda a: a["beta"] / np.sqrt(a["k"]) / len(a["waves"])),
+    ),
+    Mistake(
+        "one-wave",
+        "Only one of the frequencies is in it. A token has four numbers for every ω.",
+        2,
+        (
+            _with(join=lambda down, right: down[0] + right[0]),
+            _with(join=lambda down, right: down[-1] + right[-1]),
+        ),
+    ),
+    Mistake(
+        "two-pi",
+        "There is a 2π, or a π, in the angles. They are ω r and ω c as they stand.",
+        2,
+        (_with(turn=2 * np.pi), _with(turn=np.pi)),
+    ),
     Mistake("no-beta", "beta has no effect.", 3, _with(scale=lambda a: 1 / np.sqrt(a["k"]))),
     Mistake(
         "beta-twice",
@@ -196,6 +218,12 @@ MISTAKES = ANSWER.diagnoses(
         "The softmax runs down the columns. The weights of one token, a row, sum to 1.",
         3,
         _with(axis=0),
+    ),
+    Mistake(
+        "softmax-over-all",
+        "All of the map sums to 1. The weights of each token, a row, should.",
+        3,
+        _with(axis=(0, 1)),
     ),
 )
 

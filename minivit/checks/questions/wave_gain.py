@@ -56,16 +56,28 @@ VISIBLE = (
 )
 
 
-def measured(arguments, strength=lambda a: a["beta"] / a["sigma"], residual=1.0, turns=2.0):
+def one_cosine(down, right):
+    return np.cos(down + right)
+
+
+def measured(
+    arguments,
+    strength=lambda a: a["beta"] / a["sigma"],
+    residual=1.0,
+    turns=2.0,
+    wave=one_cosine,
+    sides=lambda shape: shape,
+):
     """Each wave sent through the layer, place by place. The keywords let mistakes in."""
     weights = arguments["weights"]
     rows, columns = weights.shape
     r, c = np.indices((rows, columns))
     gains = np.empty((rows, columns))
+    tall, wide = sides(weights.shape)
     for u in range(rows):
         for v in range(columns):
-            wave = np.cos(turns * np.pi * (u * r / rows + v * c / columns))
-            gains[u, v] = residual - strength(arguments) * (weights * wave).sum()
+            passed = wave(turns * np.pi * u * r / tall, turns * np.pi * v * c / wide)
+            gains[u, v] = residual - strength(arguments) * (weights * passed).sum()
     return (gains,)
 
 
@@ -74,6 +86,25 @@ ANSWER = Fixed(measured, ("gain",), tolerance=1e-4, floor=0.1)
 
 def _with(**slips):
     return lambda arguments: measured(arguments, **slips)
+
+
+def _product(down, right):
+    return np.cos(down) * np.cos(right)
+
+
+def _lessons_waves(arguments):
+    """The lesson's cosines, which know edges, sent through the map of a picture without any."""
+    weights = arguments["weights"]
+    shifts = np.ndindex(weights.shape)
+    maps = np.stack([np.roll(weights, shift, (0, 1)) for shift in shifts])  # (place, r, c)
+    lines = []
+    for side in weights.shape:
+        n = np.arange(side)
+        line = np.cos(np.pi * (n[:, None] + 0.5) * n / side)  # (place, half-waves)
+        lines.append(line / np.linalg.norm(line, axis=0))
+    own = np.einsum("ru,cv->rcuv", *lines)
+    passed = np.einsum("prc,rcuv->puv", maps, own).reshape(own.shape)
+    return (1 - arguments["beta"] / arguments["sigma"] * (own * passed).sum((0, 1)),)
 
 
 def _weights_for_waves(arguments):
@@ -161,7 +192,27 @@ MISTAKES = ANSWER.diagnoses(
         "Its waves are half as fine, as the lesson's cosines were. Without edges a wave has u "
         "*whole* turns from top to bottom.",
         2,
-        _with(turns=1.0),
+        (_with(turns=1.0), _with(turns=1.0, wave=_product), _lessons_waves),
+    ),
+    Mistake(
+        "two-cosines",
+        "A cosine for the rows is multiplied by one for the columns. The wave is one cosine, of "
+        "both angles added up.",
+        2,
+        _with(wave=_product),
+    ),
+    Mistake(
+        "sides-exchanged",
+        "u r is divided by the number of columns, and v c by that of rows. Each direction has its "
+        "own length.",
+        2,
+        _with(sides=lambda shape: shape[::-1]),
+    ),
+    Mistake(
+        "no-turn",
+        "The 2π is missing: u = 1 should be one whole turn from top to bottom.",
+        2,
+        _with(turns=1 / np.pi),
     ),
     Mistake(
         "squared",

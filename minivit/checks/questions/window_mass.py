@@ -115,7 +115,23 @@ def _disc(down, right, reach, wide):
     return down**2 + right**2 <= reach**2
 
 
+def _one_sided(down, right, reach, wide):
+    """Rows and columns apart with their signs: all that lies above, or to the left, is near."""
+    return (down <= reach) & (right <= reach)
+
+
+def _other_sided(down, right, reach, wide):
+    return _one_sided(-down, -right, reach, wide)
+
+
 MISTAKES = ANSWER.diagnoses(
+    ANSWER.other_order(3),
+    Mistake(
+        "no-abs",
+        "A difference below 0 counts as near, however large. Take `abs` of rows and columns apart.",
+        3,
+        (_with(inside=_one_sided), _with(inside=_other_sided)),
+    ),
     Mistake(
         "square-grid",
         "It takes the grid for a square one, √tokens wide.",
