@@ -264,9 +264,12 @@ class Backwards(Causal):
 
 
 class Colder(Attention):
+    scale = 0.5
+
     def forward(self, x):
         qkv = self.qkv(x).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        return self.proj(F.scaled_dot_product_attention(*qkv, scale=0.5).transpose(1, 2).flatten(2))
+        mixed = F.scaled_dot_product_attention(*qkv, scale=self.scale)
+        return self.proj(mixed.transpose(1, 2).flatten(2))
 
 
 def faint(module):
@@ -361,6 +364,22 @@ def test_tokens_may_come_in_other_arrangements_and_precisions(kind, dtype):
         with torch.no_grad():
             module.qkv.weight.mul_(scale)
         assert len(attention_layers(nn.ModuleDict({"attn": module}))) == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_small_difference_is_seen_in_half_precision_too(dtype):
+    module = Colder(ViTConfig(dim=48)).to(dtype)
+    module.scale = 1.1 / 4  # in place of 1 / √16
+    with pytest.raises(ValueError, match="gives other tokens than softmax attention"):
+        attention_layers(nn.ModuleDict({"attn": module}))
+
+
+def test_a_model_is_known_under_autocast():
+    model, x = tiny_vit("minivit"), torch.randn(2, 3, 16, 16)
+    expected = attention_maps(model, x)
+    with torch.autocast("cpu", torch.bfloat16):
+        maps = attention_maps(model, x)
+    torch.testing.assert_close(maps, expected, atol=0.02, rtol=0)
 
 
 def test_causal_attention_is_known_and_its_maps_look_back_only():
