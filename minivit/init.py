@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from minivit.bases import BASES, normal
+from minivit.bases import BASES, DRAWN, normal
 from minivit.layers import attention_layers, branch_scale, is_sharded
 from minivit.runtime import cpu_cores, one_thread, stream
 
@@ -68,7 +68,7 @@ def mimetic_factors(dim, heads, settings=Mimetic(), qk=True, ov=True, generator=
     if not isinstance(settings, Mimetic):
         raise ValueError(f"settings is {settings!r}; it must be Mimetic(alpha_qk=0.7, …)")
     noise = normal(heads + 1, dim, dim, generator=generator) / math.sqrt(dim)
-    identity = torch.eye(dim)
+    identity = torch.eye(dim, **DRAWN)
     targets = []
     if qk:
         targets += list(settings.alpha_qk * noise[:heads] + settings.beta_qk * identity)

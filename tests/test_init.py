@@ -596,6 +596,9 @@ def test_plain_tensors_of_wrong_shape_are_refused():
 def test_weights_that_hold_no_numbers_are_refused():
     with pytest.raises(ValueError, match=r"blocks\.0\.attn: weights on the meta device"):
         minivit.init.mimetic_(tiny_vit("minivit").to("meta"))
+    for base in minivit.bases.BASES.values():
+        with pytest.raises(ValueError, match="weights on the meta device hold no numbers"):
+            base(tiny_vit("timm").to("meta"))
 
 
 @pytest.fixture
@@ -621,6 +624,27 @@ def test_weights_that_are_sharded_are_refused(kind, alone):
         attn = attention_modules(model)[0]
         with pytest.raises(ValueError, match=r"^weights are sharded .* before fully_shard"):
             minivit.init.mimetic_attention_(attn.qkv.weight, attn.proj.weight, 3)
+
+
+@pytest.mark.parametrize("attention", ["mimetic", "norm_matched", "rotated"])
+@pytest.mark.parametrize("base", minivit.bases.BASES)
+def test_defaults_of_the_callers_change_no_number(base, attention):
+    """Of type and device; meta stands for a GPU, whose tensors do not mix with the CPU's either."""
+
+    def weights(device="cpu"):
+        model = tiny_vit("minivit")
+        with torch.device(device):
+            return minivit.init.initialize_(model, base, attention, seed=0).state_dict()
+
+    expected = weights()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in weights("meta").items())
+    for dtype in (torch.float64, torch.bfloat16):
+        torch.set_default_dtype(dtype)
+        try:
+            found = weights()
+        finally:
+            torch.set_default_dtype(torch.float32)
+        assert all(torch.equal(tensor, expected[name].to(dtype)) for name, tensor in found.items())
 
 
 def test_an_unknown_arm_is_named():
