@@ -265,7 +265,10 @@ def _check_layer(qkv, proj, heads, name=""):
     dim, shapes = len(proj), [tuple(part.shape) for part in parts]
     if shapes not in ([(3 * dim, dim), (dim, dim)], 4 * [(dim, dim)]):
         found = f"qkv {', '.join(map(str, shapes[:-1]))} and proj {shapes[-1]}"
-        raise ValueError(f"{name}{found}; expected (3 · dim, dim) and (dim, dim)")
+        raise ValueError(
+            f"{name}{found}; expected (3 · dim, dim), or three (dim, dim), and (dim, dim): as many "
+            "heads of key and value as of query, each dim / heads wide"
+        )
     for part in parts:
         if part.is_meta:
             raise ValueError(

@@ -19,8 +19,12 @@ from torch import Tensor, nn
 from minivit.trials import gives_the_same
 
 # What modules call the maps that minivit's attention holds in one, qkv.
-SEPARATE = {"q", "k", "v", "qk", "kv", "query", "key", "value", "q_proj", "k_proj", "v_proj"}
-SEPARATE |= {"to_q", "to_k", "to_v", "to_kv", "to_qkv", "to_out"}
+SEPARATE = re.compile(
+    r"(w|to|linear)?_?(q|k|v|qk|kv|qkv|query|key|value|queries|keys|values)(_(proj|lin|linear))?"
+    r"|(w|to_)?(o|out)(_proj)?",
+    re.IGNORECASE,
+)
+YOURSELF = "to mimetic_attention_(qkv, proj, heads) or mimetic_attention_((q, k, v), proj, heads)"
 # Arguments of forward by which positions come into the logits.
 PLACES = re.compile(r"rope|rotary|pos(_|ition|$)|freqs|bias")
 
@@ -91,7 +95,10 @@ def attention_layers(model) -> list[AttentionLayer]:
         elif _looks_like_attention(module):
             raise _unknown(name, module, "is an attention that minivit does not know")
     if not layers:
-        raise ValueError(f"{type(model).__name__} has no attention layer that minivit can see")
+        raise ValueError(
+            f"{type(model).__name__} has no attention layer that minivit can see; of one that it "
+            f"can't see, give the weights {YOURSELF}"
+        )
     _check_not_shared(layers)
     return layers
 
@@ -152,7 +159,7 @@ def _is_set(value):
 def _looks_like_attention(module):
     own = type(module).__name__.lower()
     children = [type(child).__name__.lower() for child in list(module.modules())[1:]]
-    parts = SEPARATE.intersection(name for name, _ in module.named_children())
+    parts = [name for name, _ in module.named_children() if SEPARATE.fullmatch(name)]
     is_named = "attention" in own or own.endswith("attn")
     # Query, key, value and an MLP in one map, as in timm's parallel blocks.
     is_fused = hasattr(module, "in_proj") and hasattr(module, "num_heads")
@@ -188,8 +195,7 @@ def _read_layer(name, module):
 def _unknown(name, module, reason):
     return ValueError(
         f"{name!r} ({type(module).__name__}) {reason}; if it weighs tokens by W_Q W_Kᵀ all the "
-        "same, give its weights to mimetic_attention_(qkv, proj, heads) yourself, or to "
-        "mimetic_attention_((q, k, v), proj, heads)"
+        f"same, give its weights {YOURSELF}"
     )
 
 

@@ -198,6 +198,15 @@ class Gated(nn.Module):
         self.qk, self.v, self.proj = nn.Linear(8, 16), nn.Linear(8, 8), nn.Linear(8, 8)
 
 
+class Named(nn.Module):
+    """Under other names of the same maps: Llama's papers', Hugging Face's, flash-attn's."""
+
+    def __init__(self, *names):
+        super().__init__()
+        for name in names:
+            setattr(self, name, nn.Linear(8, 8))
+
+
 SelfAttention = type("SelfAttention", (Separate,), {})
 CrossAttention = type("CrossAttention", (Attention,), {})
 
@@ -306,6 +315,10 @@ def pruned(module):
         (SelfAttention, "an attention that minivit does not know"),
         (Separate, "an attention that minivit does not know"),
         (Gated, "an attention that minivit does not know"),
+        (lambda: Named("wq", "wk", "wv", "wo"), "an attention that minivit does not know"),
+        (lambda: Named("q_lin", "k_lin", "v_lin"), "an attention that minivit does not know"),
+        (lambda: Named("queries", "keys", "values"), "an attention that minivit does not know"),
+        (lambda: Named("Wqkv", "out_proj"), "an attention that minivit does not know"),
         (of_channels, "does not mix the tokens of one sequence"),
         (lambda: CrossAttention(ViTConfig(dim=48)), "does not mix the tokens of one sequence"),
         (lambda: timm_attention(qk_norm=True), "besides qkv and proj .q_norm.weight, q_norm"),
@@ -494,7 +507,7 @@ def test_a_norm_that_comes_after_attention_is_not_the_one_before():
 
 
 def test_a_model_without_attention_is_refused():
-    with pytest.raises(ValueError, match="Sequential has no attention layer"):
+    with pytest.raises(ValueError, match=r"Sequential has no attention layer .*mimetic_attention_"):
         attention_layers(nn.Sequential(nn.Linear(3, 3)))
 
 

@@ -584,6 +584,10 @@ def test_plain_tensors_of_wrong_shape_are_refused():
         minivit.init.mimetic_factors(32, 5)
     with pytest.raises(ValueError, match=r"qkv \(90, 32\)"):
         minivit.init.mimetic_attention_(qkv[:90], proj, 4)
+    few, wide = (proj, proj[:16], proj[:16]), 3 * (qkv[:64],)
+    for parts, out in ((few, proj), (wide, qkv[:64].T)):
+        with pytest.raises(ValueError, match=r"as many heads of key and value .* dim / heads wide"):
+            minivit.init.mimetic_attention_(parts, out, 4)
     with pytest.raises(ValueError, match=r"heads is 2\.0; it must divide dim 32"):
         minivit.init.mimetic_attention_(qkv, proj, 2.0)
     with pytest.raises(ValueError, match=r"are Linear and Tensor, not tensors; .*\.weight"):
