@@ -121,7 +121,7 @@ def train(
     run = _Run(model.to(device), config, seed, device, ranks)
     file = None if checkpoint is None else Checkpoint(checkpoint, run, train_set, eval_set)
     run.epochs = file.open() if file else []
-    run.forward = ranks.wrap(model)
+    run.forward = ranks.wrap(run.fast)
     train_set, eval_set = train_set.to(device), eval_set and eval_set.to(device)
     take_step = partial(_train_step, run)
     take_step = GraphedStep(take_step) if run.graphed else take_step
@@ -207,8 +207,8 @@ class _Run:
         self.precision = pick_precision(device, config.precision)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision.scaled)
         self.compiled = can_compile(device) if config.compile is None else config.compile
-        if self.compiled:
-            model.compile(dynamic=False)  # in place: state_dict keeps its names
+        # Beside the model: compiled in place it would stay so after the training, for the caller.
+        self.fast = torch.compile(model, dynamic=False) if self.compiled else model
         # A scaler has a state of its own and ranks meet between kernels: not tried in a graph.
         alone = ranks.world == 1 and not self.precision.scaled
         self.graphed = self.compiled and device.type == "cuda" and alone
@@ -246,7 +246,7 @@ def _train_epoch(run, take_step, train_set, eval_set):
     validation_loss, accuracy = None, None
     if eval_set is not None:
         validation_loss, accuracy, _ = _evaluate(
-            run.model, eval_set, EVAL_BATCH, run.device, config.precision, run.ranks
+            run.fast, eval_set, EVAL_BATCH, run.device, config.precision, run.ranks
         )
     if not math.isfinite(loss) or not math.isfinite(validation_loss or 0):
         raise RuntimeError(

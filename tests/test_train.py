@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounter
 
 from minivit.augment import Augment
 from minivit.checkpoint import Checkpoint, _alike, _sizes, _sketch
@@ -299,6 +300,21 @@ def test_modes_callback_and_silence(capsys):
     assert history.final is history.epochs[-1] and history.device == "cpu"
     assert not history.compiled and history.precision.dtype == torch.float32
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_compiled_training_leaves_the_model_as_it_was(monkeypatch):
+    """Or each batch size that the caller then tries would be compiled first, for half a minute."""
+    count, real = CompileCounter(), torch.compile
+    monkeypatch.setattr(torch, "compile", partial(real, backend=count))
+    model, config = a_model(), replace(CONFIG, epochs=2, compile=True)
+    history = train(model, a_set(), a_set(32, seed=1), config)
+    in_training = count.frame_count
+    assert history.compiled and in_training >= 2  # with and without gradients
+    for n in (1, 2, 3):
+        model(torch.zeros(n, *a_set().image_shape))
+    again = train(model, a_set(), a_set(32, seed=1), replace(config, compile=False))
+    assert not again.compiled and count.frame_count == in_training
+    torch.compiler.reset()
 
 
 def test_nothing_waits_for_the_device_within_an_epoch(monkeypatch):
@@ -812,6 +828,7 @@ import time
 
 sys.path.insert(0, sys.argv[1])
 import torch
+from torch._dynamo.testing import CompileCounter
 torch.set_num_threads(1)
 from test_train import CONFIG, a_model, a_set, train
 
