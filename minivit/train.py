@@ -115,7 +115,7 @@ def train(
         _check_fits(model, eval_set)
     if not isinstance(seed, int):
         raise ValueError(f"seed is {seed!r}; it must be an int")
-    device = pick_device(local_device() if device is None else device)
+    device = pick_device(local_device(device))
     ranks = join(device)
     ranks.share(config.batch_size)
     run = _Run(model.to(device), config, seed, device, ranks)
