@@ -123,8 +123,8 @@ def mimetic_attention_(qkv, proj, heads, settings=Mimetic(), *, qk=True, ov=True
     weight.T; of one that stores more in a weight, a slice: timm's ParallelScalingBlock has qkv in
     in_proj.weight[-3 * dim :] and proj in attn_out_proj.weight. The same generator for every layer:
     one made anew gives all the same noise. Raises ValueError for other shapes, for tensors that
-    were computed from a model's weights and are not the weights, for sharded ones, and for a number
-    of heads that does not divide dim.
+    were computed from a model's weights and are not the weights (under no_grad nothing tells them
+    apart), for one given twice, for sharded ones, and for heads that do not divide dim.
     """
     _check_layer(qkv, proj, heads)
     _write_(qkv, proj, mimetic_factors(len(proj), heads, settings, qk, ov, generator))
@@ -283,6 +283,8 @@ def _check_layer(qkv, proj, heads, name=""):
         whole = part._base if part._is_view() else part
         if whole.grad_fn is not None:  # of torch.cat, .to(…), a product
             raise ValueError(f"{name}a tensor computed from weights is given: it is none of them")
+    if len({part.data_ptr() for part in parts}) < len(parts):
+        raise ValueError(f"{name}one weight is given twice; what is written first would be lost")
     _check_heads(heads, dim, name)
 
 

@@ -448,6 +448,11 @@ def test_what_is_no_weight_of_a_model_is_refused():
         minivit.init.mimetic_attention_((q, k), proj, 4)
     with pytest.raises(ValueError, match="heads is True"):
         minivit.init.mimetic_factors(32, True)
+    before = [each.clone() for each in (q, v, proj)]
+    for qkv in ((q, q, v), (q, v, q.detach())):
+        with pytest.raises(ValueError, match="one weight is given twice"):
+            minivit.init.mimetic_attention_(qkv, proj, 4)
+    assert all(map(torch.equal, before, (q, v, proj)))
 
 
 def timms(**options):
