@@ -104,6 +104,7 @@ def normal(*shape, generator=None):
 
 
 def uniform(*shape, bound, generator=None):
+    """Numbers uniform within ±bound, float32 on the CPU."""
     return (2 * torch.rand(shape, generator=generator, **DRAWN) - 1) * bound
 
 
