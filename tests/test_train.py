@@ -336,6 +336,20 @@ def test_nothing_waits_for_the_device_within_an_epoch(monkeypatch):
     assert counts[0] == counts[1] > 0
 
 
+def test_an_epoch_is_drawn_before_the_wait_for_the_one_before_it(monkeypatch):
+    """Some 15 ms of a CPU's time for CIFAR-10, in which a GPU would have nothing to do."""
+    log, drawn, summed = [], train_module.epoch_batches, Ranks.sum
+
+    def draw(*args, epoch, **options):
+        log.append(epoch)
+        return drawn(*args, epoch=epoch, **options)
+
+    monkeypatch.setattr(train_module, "epoch_batches", draw)
+    monkeypatch.setattr(Ranks, "sum", lambda self, x: log.append("wait") or summed(self, x))
+    train(a_model(), a_set(), None, replace(CONFIG, epochs=3))
+    assert log == [1, 2, "wait", 3, "wait", "wait"]
+
+
 def test_bfloat16_is_close_to_float32_and_keeps_its_weights_in_float32():
     losses = {}
     for precision in ("float32", "bfloat16"):
