@@ -77,5 +77,6 @@ def square(images, row, column, side):
 
 
 def mixed(values, partners, shares):
+    """shares · values + (1 − shares) · partners; shares (image,), the rest (image, …)."""
     shares = shares.view(-1, *[1] * (values.dim() - 1))
     return shares * values + (1 - shares) * partners

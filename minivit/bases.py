@@ -43,6 +43,8 @@ def vit_trunc_normal_(model, *, generator=None):
 @torch.no_grad()
 def _set_every_layer_(model, linear_, generator):
     _check_generator(generator)
+    if any(parameter.is_meta for parameter in model.parameters()):
+        raise ValueError("weights on the meta device hold no numbers; use model.to_empty")
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear | nn.MultiheadAttention):
             linear_(module, generator)
@@ -92,16 +94,18 @@ def _set_embedding_(name, module, parameter, generator):
 
 
 BASES = {"torch_default": torch_default_, "vit_trunc_normal": vit_trunc_normal_}
+DRAWN = {"dtype": torch.float32, "device": "cpu"}  # whatever torch's defaults are set to
 
 
 def normal(*shape, generator=None):
-    """Standard normal float32 numbers, drawn on the CPU. ValueError for a generator elsewhere."""
+    """Standard normal numbers, float32 on the CPU. ValueError for a generator elsewhere."""
     _check_generator(generator)
-    return torch.randn(shape, generator=generator)
+    return torch.randn(shape, generator=generator, **DRAWN)
 
 
 def uniform(*shape, bound, generator=None):
-    return (2 * torch.rand(shape, generator=generator) - 1) * bound
+    """Numbers uniform within ±bound, float32 on the CPU."""
+    return (2 * torch.rand(shape, generator=generator, **DRAWN) - 1) * bound
 
 
 def _check_generator(generator):

@@ -71,7 +71,8 @@ class FolderSet:
         """
         seeds = torch.randint(2**62, (len(self),), generator=stream(seed, "window", epoch))
         order = order.cpu()
-        wanted = [[(int(i), int(seeds[i])) for i in order[s]] for s in slices]
+        parts = (order[s] for s in slices)
+        wanted = (list(zip(p.tolist(), seeds[p].tolist(), strict=True)) for p in parts)
         loader = DataLoader(
             self.reader,
             batch_sampler=wanted,
@@ -110,7 +111,7 @@ class _Reader(torch.utils.data.Dataset):
             ) from error
         # torchvision's transforms draw from the global stream: lend them one of this image's own.
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed would reach a GPU's too
             return self.cut(image), label
 
 

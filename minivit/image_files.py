@@ -97,5 +97,6 @@ def _place(path, name):
 
 
 def list_files(folder):
+    """Sorted paths of all that stands in train/*/ and test/*/, in the folder or in one below it."""
     patterns = [f"{top}{split}/*/*" for top in ("", "*/") for split in SPLITS]
     return sorted(file for pattern in patterns for file in folder.glob(pattern))

@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from minivit.bases import BASES, normal
+from minivit.bases import BASES, DRAWN, normal
 from minivit.layers import attention_layers, branch_scale, is_sharded
 from minivit.runtime import cpu_cores, one_thread, stream
 
@@ -68,7 +68,7 @@ def mimetic_factors(dim, heads, settings=Mimetic(), qk=True, ov=True, generator=
     if not isinstance(settings, Mimetic):
         raise ValueError(f"settings is {settings!r}; it must be Mimetic(alpha_qk=0.7, …)")
     noise = normal(heads + 1, dim, dim, generator=generator) / math.sqrt(dim)
-    identity = torch.eye(dim)
+    identity = torch.eye(dim, **DRAWN)
     targets = []
     if qk:
         targets += list(settings.alpha_qk * noise[:heads] + settings.beta_qk * identity)
@@ -123,8 +123,8 @@ def mimetic_attention_(qkv, proj, heads, settings=Mimetic(), *, qk=True, ov=True
     weight.T; of one that stores more in a weight, a slice: timm's ParallelScalingBlock has qkv in
     in_proj.weight[-3 * dim :] and proj in attn_out_proj.weight. The same generator for every layer:
     one made anew gives all the same noise. Raises ValueError for other shapes, for tensors that
-    were computed from a model's weights and are not the weights, for sharded ones, and for a number
-    of heads that does not divide dim.
+    were computed from a model's weights and are not the weights (under no_grad nothing tells them
+    apart), for one given twice, for sharded ones, and for heads that do not divide dim.
     """
     _check_layer(qkv, proj, heads)
     _write_(qkv, proj, mimetic_factors(len(proj), heads, settings, qk, ov, generator))
@@ -265,7 +265,10 @@ def _check_layer(qkv, proj, heads, name=""):
     dim, shapes = len(proj), [tuple(part.shape) for part in parts]
     if shapes not in ([(3 * dim, dim), (dim, dim)], 4 * [(dim, dim)]):
         found = f"qkv {', '.join(map(str, shapes[:-1]))} and proj {shapes[-1]}"
-        raise ValueError(f"{name}{found}; expected (3 · dim, dim) and (dim, dim)")
+        raise ValueError(
+            f"{name}{found}; expected (3 · dim, dim), or three (dim, dim), and (dim, dim): as many "
+            "heads of key and value as of query, each dim / heads wide"
+        )
     for part in parts:
         if part.is_meta:
             raise ValueError(
@@ -280,6 +283,8 @@ def _check_layer(qkv, proj, heads, name=""):
         whole = part._base if part._is_view() else part
         if whole.grad_fn is not None:  # of torch.cat, .to(…), a product
             raise ValueError(f"{name}a tensor computed from weights is given: it is none of them")
+    if len({part.data_ptr() for part in parts}) < len(parts):
+        raise ValueError(f"{name}one weight is given twice; what is written first would be lost")
     _check_heads(heads, dim, name)
 
 

@@ -16,11 +16,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minivit.runtime import stream
+from minivit.trials import gives_the_same
 
 # What modules call the maps that minivit's attention holds in one, qkv.
-SEPARATE = {"q", "k", "v", "qk", "kv", "query", "key", "value", "q_proj", "k_proj", "v_proj"}
-SEPARATE |= {"to_q", "to_k", "to_v", "to_kv", "to_qkv", "to_out"}
+SEPARATE = re.compile(
+    r"(w|to|linear)?_?(q|k|v|qk|kv|qkv|query|key|value|queries|keys|values)(_(proj|lin|linear))?"
+    r"|(w|to_)?(o|out)(_proj)?",
+    re.IGNORECASE,
+)
+YOURSELF = "to mimetic_attention_(qkv, proj, heads) or mimetic_attention_((q, k, v), proj, heads)"
 # Arguments of forward by which positions come into the logits.
 PLACES = re.compile(r"rope|rotary|pos(_|ition|$)|freqs|bias")
 
@@ -91,7 +95,10 @@ def attention_layers(model) -> list[AttentionLayer]:
         elif _looks_like_attention(module):
             raise _unknown(name, module, "is an attention that minivit does not know")
     if not layers:
-        raise ValueError(f"{type(model).__name__} has no attention layer that minivit can see")
+        raise ValueError(
+            f"{type(model).__name__} has no attention layer that minivit can see; of one that it "
+            f"can't see, give the weights {YOURSELF}"
+        )
     _check_not_shared(layers)
     return layers
 
@@ -152,7 +159,7 @@ def _is_set(value):
 def _looks_like_attention(module):
     own = type(module).__name__.lower()
     children = [type(child).__name__.lower() for child in list(module.modules())[1:]]
-    parts = SEPARATE.intersection(name for name, _ in module.named_children())
+    parts = [name for name, _ in module.named_children() if SEPARATE.fullmatch(name)]
     is_named = "attention" in own or own.endswith("attn")
     # Query, key, value and an MLP in one map, as in timm's parallel blocks.
     is_fused = hasattr(module, "in_proj") and hasattr(module, "num_heads")
@@ -180,7 +187,7 @@ def _read_layer(name, module):
     if is_torchs:
         return layer
     for tried in (layer, layer._replace(causal=True)):
-        if _gives_the_same(module, tried):
+        if gives_the_same(module, tried):
             return tried
     raise _unknown(name, module, "gives other tokens than softmax attention with its weights")
 
@@ -188,8 +195,7 @@ def _read_layer(name, module):
 def _unknown(name, module, reason):
     return ValueError(
         f"{name!r} ({type(module).__name__}) {reason}; if it weighs tokens by W_Q W_Kᵀ all the "
-        "same, give its weights to mimetic_attention_(qkv, proj, heads) yourself, or to "
-        "mimetic_attention_((q, k, v), proj, heads)"
+        f"same, give its weights {YOURSELF}"
     )
 
 
@@ -241,49 +247,6 @@ def _why_not_own(*weights):
 
 def _is_identity(module, part):
     return isinstance(getattr(module, part, None), nn.Identity | None)
-
-
-@torch.no_grad()
-def _gives_the_same(module, layer):
-    """Whether the module gives what softmax attention gives, for six tokens in some arrangement."""
-    dim = len(layer.proj)
-    if layer.proj.is_meta:
-        return True
-    x = torch.randn(1, 6, dim, generator=stream(0, "six tokens")).to(layer.proj)
-    exact = layer._replace(
-        **{n: t.float() for n, t in layer._asdict().items() if torch.is_tensor(t)}
-    )
-    # Of a size at which attention is far from uniform, whatever the weights' own.
-    spread = exact._replace(qkv_bias=None, causal=False).logits(x.float()).std()
-    x = x * spread.rsqrt().clamp(1e-3, 1e3).to(x)
-    whole = exact.forward(x.float())
-    windows = exact.forward(x.view(2, 3, dim).float()).view(1, 6, dim)
-    near = 1e-3 if x.dtype in (torch.float32, torch.float64) else 0.1
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        for given, back, expected in (
-            (x, lambda y: y, (whole,)),
-            (x.view(1, 2, 3, dim), lambda y: y.flatten(1, 2), (whole, windows)),  # rows, columns
-            (x.mT.reshape(1, dim, 2, 3), lambda y: y.flatten(2).mT, (whole,)),  # channels first
-        ):
-            try:
-                found = back(module.forward(given)).float()
-            except Exception:  # it takes tokens in another arrangement, or more than tokens
-                continue
-            if any(_is_near(found, each, near) for each in expected):
-                return True
-    finally:
-        for part, mode in modes:
-            part.training = mode
-    return False
-
-
-def _is_near(found, expected, near):
-    # A model with NaN in its weights is not unknown, it is broken: whoever reads it will see that.
-    unknown = not expected.isfinite().all()
-    same = found.shape == expected.shape
-    return same and (unknown or (found - expected).norm() <= near * expected.norm() + 1e-12)
 
 
 def _check_not_shared(layers):

@@ -71,10 +71,14 @@ def join(device):
     return Ranks(dist.get_rank(), dist.get_world_size())
 
 
-def local_device():
-    """The device that torchrun gives this process, a GPU or else the CPU; None outside of it."""
-    if "LOCAL_RANK" not in os.environ:
-        return None
-    if not torch.cuda.is_available():
+def local_device(asked=None):
+    """The device for this process: under torchrun the GPU with its number, or else the CPU.
+
+    asked: a device or its name, which goes before, but for a "cuda" without a number. Outside of
+    torchrun it comes back as it is, None too.
+    """
+    if "LOCAL_RANK" not in os.environ or (asked is not None and str(asked) != "cuda"):
+        return asked
+    if asked is None and not torch.cuda.is_available():
         return torch.device("cpu")  # gloo does not carry the tensors of mps
     return torch.device("cuda", int(os.environ["LOCAL_RANK"]))

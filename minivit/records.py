@@ -162,6 +162,7 @@ def epochs_to(record, threshold) -> int | None:
 
 
 def versions():
+    """Those of minivit, torch and Python, as a record keeps them."""
     from minivit import __version__
 
     torch_version, python = str(torch.__version__), platform.python_version()

@@ -115,13 +115,13 @@ def train(
         _check_fits(model, eval_set)
     if not isinstance(seed, int):
         raise ValueError(f"seed is {seed!r}; it must be an int")
-    device = pick_device(local_device() if device is None else device)
+    device = pick_device(local_device(device))
     ranks = join(device)
     ranks.share(config.batch_size)
     run = _Run(model.to(device), config, seed, device, ranks)
     file = None if checkpoint is None else Checkpoint(checkpoint, run, train_set, eval_set)
     run.epochs = file.open() if file else []
-    run.forward = ranks.wrap(model)
+    run.forward = ranks.wrap(run.fast)
     train_set, eval_set = train_set.to(device), eval_set and eval_set.to(device)
     take_step = partial(_train_step, run)
     take_step = GraphedStep(take_step) if run.graphed else take_step
@@ -203,12 +203,12 @@ class _Run:
 
     def __init__(self, model, config, seed, device, ranks):
         self.model, self.config, self.seed, self.device = model, config, seed, device
-        self.ranks = ranks
+        self.ranks, self.ahead = ranks, None  # ahead: the next epoch's batches, once drawn
         self.precision = pick_precision(device, config.precision)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision.scaled)
         self.compiled = can_compile(device) if config.compile is None else config.compile
-        if self.compiled:
-            model.compile(dynamic=False)  # in place: state_dict keeps its names
+        # Beside the model: compiled in place it would stay so after the training, for the caller.
+        self.fast = torch.compile(model, dynamic=False) if self.compiled else model
         # A scaler has a state of its own and ranks meet between kernels: not tried in a graph.
         alone = ranks.world == 1 and not self.precision.scaled
         self.graphed = self.compiled and device.type == "cuda" and alone
@@ -233,27 +233,32 @@ def _train_epoch(run, take_step, train_set, eval_set):
     config, epoch, watch = run.config, len(run.epochs) + 1, Stopwatch(run.device)
     steps = len(train_set) // config.batch_size
     warmup = int(config.warmup_epochs * steps)
-    order = {"seed": run.seed, "epoch": epoch, "augment": config.augment, "device": run.device}
-    order["share"] = run.ranks.share(config.batch_size)
     total = torch.zeros((), device=run.device)
     run.model.train()
-    batches = epoch_batches(train_set, config.batch_size, **order)
+    batches = run.ahead or _batches(run, train_set, epoch)
     for step, (images, targets) in enumerate(batches, start=(epoch - 1) * steps):
         rate = config.learning_rate * warmup_cosine(step, config.epochs * steps, warmup)
         run.set_rate(rate)
         total += take_step(images, targets)
+    # Drawn on the CPU while the device is still busy with the last steps.
+    run.ahead = _batches(run, train_set, epoch + 1) if epoch < config.epochs else None
     loss = run.ranks.sum(total).item() / (steps * run.ranks.world)
     validation_loss, accuracy = None, None
     if eval_set is not None:
-        validation_loss, accuracy, _ = _evaluate(
-            run.model, eval_set, EVAL_BATCH, run.device, config.precision, run.ranks
-        )
+        how = EVAL_BATCH, run.device, config.precision, run.ranks
+        validation_loss, accuracy, _ = _evaluate(run.fast, eval_set, *how)
     if not math.isfinite(loss) or not math.isfinite(validation_loss or 0):
         raise RuntimeError(
             f"the loss became {loss} (validation: {validation_loss}) in epoch {epoch}; lower the "
             f"learning rate (now {config.learning_rate:g}), warm up for longer or set clip_norm"
         )
     return EpochRecord(epoch, loss, validation_loss, accuracy, rate, watch.seconds())
+
+
+def _batches(run, train_set, epoch):
+    order = {"seed": run.seed, "epoch": epoch, "augment": run.config.augment, "device": run.device}
+    order["share"] = run.ranks.share(run.config.batch_size)
+    return epoch_batches(train_set, run.config.batch_size, **order)
 
 
 def _train_step(run, images, targets):

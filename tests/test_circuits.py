@@ -198,6 +198,15 @@ class Gated(nn.Module):
         self.qk, self.v, self.proj = nn.Linear(8, 16), nn.Linear(8, 8), nn.Linear(8, 8)
 
 
+class Named(nn.Module):
+    """Under other names of the same maps: Llama's papers', Hugging Face's, flash-attn's."""
+
+    def __init__(self, *names):
+        super().__init__()
+        for name in names:
+            setattr(self, name, nn.Linear(8, 8))
+
+
 SelfAttention = type("SelfAttention", (Separate,), {})
 CrossAttention = type("CrossAttention", (Attention,), {})
 
@@ -264,9 +273,12 @@ class Backwards(Causal):
 
 
 class Colder(Attention):
+    scale = 0.5
+
     def forward(self, x):
         qkv = self.qkv(x).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        return self.proj(F.scaled_dot_product_attention(*qkv, scale=0.5).transpose(1, 2).flatten(2))
+        mixed = F.scaled_dot_product_attention(*qkv, scale=self.scale)
+        return self.proj(mixed.transpose(1, 2).flatten(2))
 
 
 def faint(module):
@@ -303,6 +315,10 @@ def pruned(module):
         (SelfAttention, "an attention that minivit does not know"),
         (Separate, "an attention that minivit does not know"),
         (Gated, "an attention that minivit does not know"),
+        (lambda: Named("wq", "wk", "wv", "wo"), "an attention that minivit does not know"),
+        (lambda: Named("q_lin", "k_lin", "v_lin"), "an attention that minivit does not know"),
+        (lambda: Named("queries", "keys", "values"), "an attention that minivit does not know"),
+        (lambda: Named("Wqkv", "out_proj"), "an attention that minivit does not know"),
         (of_channels, "does not mix the tokens of one sequence"),
         (lambda: CrossAttention(ViTConfig(dim=48)), "does not mix the tokens of one sequence"),
         (lambda: timm_attention(qk_norm=True), "besides qkv and proj .q_norm.weight, q_norm"),
@@ -361,6 +377,22 @@ def test_tokens_may_come_in_other_arrangements_and_precisions(kind, dtype):
         with torch.no_grad():
             module.qkv.weight.mul_(scale)
         assert len(attention_layers(nn.ModuleDict({"attn": module}))) == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_small_difference_is_seen_in_half_precision_too(dtype):
+    module = Colder(ViTConfig(dim=48)).to(dtype)
+    module.scale = 1.1 / 4  # in place of 1 / √16
+    with pytest.raises(ValueError, match="gives other tokens than softmax attention"):
+        attention_layers(nn.ModuleDict({"attn": module}))
+
+
+def test_a_model_is_known_under_autocast():
+    model, x = tiny_vit("minivit"), torch.randn(2, 3, 16, 16)
+    expected = attention_maps(model, x)
+    with torch.autocast("cpu", torch.bfloat16):
+        maps = attention_maps(model, x)
+    torch.testing.assert_close(maps, expected, atol=0.02, rtol=0)
 
 
 def test_causal_attention_is_known_and_its_maps_look_back_only():
@@ -475,7 +507,7 @@ def test_a_norm_that_comes_after_attention_is_not_the_one_before():
 
 
 def test_a_model_without_attention_is_refused():
-    with pytest.raises(ValueError, match="Sequential has no attention layer"):
+    with pytest.raises(ValueError, match=r"Sequential has no attention layer .*mimetic_attention_"):
         attention_layers(nn.Sequential(nn.Linear(3, 3)))
 
 

@@ -86,6 +86,13 @@ def test_what_is_cut_depends_on_seed_epoch_and_image_and_not_on_who_reads(folder
     assert torch.equal(before, torch.get_rng_state())  # the caller's random numbers stay his
 
 
+def test_reading_in_the_same_process_leaves_a_gpu_s_random_numbers_alone(folder, monkeypatch):
+    seeded = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    batches(read(folder, min_area=0.2))
+    assert not seeded
+
+
 def test_ranks_share_a_batch(folder):
     images = read(folder, min_area=0.2)
     whole = batches(images)

@@ -448,6 +448,11 @@ def test_what_is_no_weight_of_a_model_is_refused():
         minivit.init.mimetic_attention_((q, k), proj, 4)
     with pytest.raises(ValueError, match="heads is True"):
         minivit.init.mimetic_factors(32, True)
+    before = [each.clone() for each in (q, v, proj)]
+    for qkv in ((q, q, v), (q, v, q.detach())):
+        with pytest.raises(ValueError, match="one weight is given twice"):
+            minivit.init.mimetic_attention_(qkv, proj, 4)
+    assert all(map(torch.equal, before, (q, v, proj)))
 
 
 def timms(**options):
@@ -584,6 +589,10 @@ def test_plain_tensors_of_wrong_shape_are_refused():
         minivit.init.mimetic_factors(32, 5)
     with pytest.raises(ValueError, match=r"qkv \(90, 32\)"):
         minivit.init.mimetic_attention_(qkv[:90], proj, 4)
+    few, wide = (proj, proj[:16], proj[:16]), 3 * (qkv[:64],)
+    for parts, out in ((few, proj), (wide, qkv[:64].T)):
+        with pytest.raises(ValueError, match=r"as many heads of key and value .* dim / heads wide"):
+            minivit.init.mimetic_attention_(parts, out, 4)
     with pytest.raises(ValueError, match=r"heads is 2\.0; it must divide dim 32"):
         minivit.init.mimetic_attention_(qkv, proj, 2.0)
     with pytest.raises(ValueError, match=r"are Linear and Tensor, not tensors; .*\.weight"):
@@ -596,6 +605,9 @@ def test_plain_tensors_of_wrong_shape_are_refused():
 def test_weights_that_hold_no_numbers_are_refused():
     with pytest.raises(ValueError, match=r"blocks\.0\.attn: weights on the meta device"):
         minivit.init.mimetic_(tiny_vit("minivit").to("meta"))
+    for base in minivit.bases.BASES.values():
+        with pytest.raises(ValueError, match="weights on the meta device hold no numbers"):
+            base(tiny_vit("timm").to("meta"))
 
 
 @pytest.fixture
@@ -621,6 +633,27 @@ def test_weights_that_are_sharded_are_refused(kind, alone):
         attn = attention_modules(model)[0]
         with pytest.raises(ValueError, match=r"^weights are sharded .* before fully_shard"):
             minivit.init.mimetic_attention_(attn.qkv.weight, attn.proj.weight, 3)
+
+
+@pytest.mark.parametrize("attention", ["mimetic", "norm_matched", "rotated"])
+@pytest.mark.parametrize("base", minivit.bases.BASES)
+def test_defaults_of_the_callers_change_no_number(base, attention):
+    """Of type and device; meta stands for a GPU, whose tensors do not mix with the CPU's either."""
+
+    def weights(device="cpu"):
+        model = tiny_vit("minivit")
+        with torch.device(device):
+            return minivit.init.initialize_(model, base, attention, seed=0).state_dict()
+
+    expected = weights()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in weights("meta").items())
+    for dtype in (torch.float64, torch.bfloat16):
+        torch.set_default_dtype(dtype)
+        try:
+            found = weights()
+        finally:
+            torch.set_default_dtype(torch.float32)
+        assert all(torch.equal(tensor, expected[name].to(dtype)) for name, tensor in found.items())
 
 
 def test_an_unknown_arm_is_named():

@@ -11,6 +11,7 @@ from ranks_training import run, train_module
 from minivit.augment import Augment
 from minivit.data import cifar10, epoch_batches
 from minivit.ranks import Ranks, join, local_device
+from minivit.runtime import pick_device
 from minivit.storage import read_tensors
 
 pytestmark = pytest.mark.integration
@@ -86,8 +87,15 @@ def test_torchrun_without_cuda_trains_on_the_cpu(monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert local_device() == torch.device("cpu")
+    with pytest.raises(ValueError, match="is not available here"):
+        pick_device(local_device("cuda"))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert local_device() == torch.device("cuda", 1)
+    # Asked for "cuda", ranks would all train on the first GPU.
+    assert local_device("cuda") == local_device(torch.device("cuda")) == torch.device("cuda", 1)
+    assert local_device("cpu") == "cpu" and local_device("cuda:0") == "cuda:0"
+    monkeypatch.delenv("LOCAL_RANK")
+    assert local_device("cuda") == "cuda"
 
 
 def test_a_gpu_with_a_number_becomes_the_current_one(monkeypatch):

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounter
 
 from minivit.augment import Augment
 from minivit.checkpoint import Checkpoint, _alike, _sizes, _sketch
@@ -301,6 +302,21 @@ def test_modes_callback_and_silence(capsys):
     assert capsys.readouterr() == ("", "")
 
 
+def test_a_compiled_training_leaves_the_model_as_it_was(monkeypatch):
+    """Or each batch size that the caller then tries would be compiled first, for half a minute."""
+    count, real = CompileCounter(), torch.compile
+    monkeypatch.setattr(torch, "compile", partial(real, backend=count))
+    model, config = a_model(), replace(CONFIG, epochs=2, compile=True)
+    history = train(model, a_set(), a_set(32, seed=1), config)
+    in_training = count.frame_count
+    assert history.compiled and in_training >= 2  # with and without gradients
+    for n in (1, 2, 3):
+        model(torch.zeros(n, *a_set().image_shape))
+    again = train(model, a_set(), a_set(32, seed=1), replace(config, compile=False))
+    assert not again.compiled and count.frame_count == in_training
+    torch.compiler.reset()
+
+
 def test_nothing_waits_for_the_device_within_an_epoch(monkeypatch):
     """Every step more must not read one more number back from the device."""
     reads = {"n": 0}
@@ -318,6 +334,20 @@ def test_nothing_waits_for_the_device_within_an_epoch(monkeypatch):
         train(a_model(), a_set(), None, replace(CONFIG, batch_size=batch_size))
         counts.append(reads["n"])
     assert counts[0] == counts[1] > 0
+
+
+def test_an_epoch_is_drawn_before_the_wait_for_the_one_before_it(monkeypatch):
+    """Some 15 ms of a CPU's time for CIFAR-10, in which a GPU would have nothing to do."""
+    log, drawn, summed = [], train_module.epoch_batches, Ranks.sum
+
+    def draw(*args, epoch, **options):
+        log.append(epoch)
+        return drawn(*args, epoch=epoch, **options)
+
+    monkeypatch.setattr(train_module, "epoch_batches", draw)
+    monkeypatch.setattr(Ranks, "sum", lambda self, x: log.append("wait") or summed(self, x))
+    train(a_model(), a_set(), None, replace(CONFIG, epochs=3))
+    assert log == [1, 2, "wait", 3, "wait", "wait"]
 
 
 def test_bfloat16_is_close_to_float32_and_keeps_its_weights_in_float32():
@@ -812,6 +842,7 @@ import time
 
 sys.path.insert(0, sys.argv[1])
 import torch
+from torch._dynamo.testing import CompileCounter
 torch.set_num_threads(1)
 from test_train import CONFIG, a_model, a_set, train
 
