@@ -18,7 +18,8 @@ class GraphedStep:
     step: takes one training step and returns the loss. It must do the same work at each call, wait
     for nothing on the CPU and change tensors in place only; AdamW needs `capturable=True` and its
     learning rate in a tensor. All batches must have one shape. Every call is one step, the first
-    ones too. The loss that comes back is overwritten by the next call.
+    ones too. The loss that comes back is overwritten by the next call. Raises ValueError for a batch
+    of another shape than the recorded one.
     """
 
     def __init__(self, step):
@@ -31,6 +32,9 @@ class GraphedStep:
             return self._aside(images, targets)
         if self.graph is None:
             self._record(images, targets)
+        if images.shape != self.images.shape:  # copy_ would repeat a batch of one
+            found, recorded = tuple(images.shape), tuple(self.images.shape)
+            raise ValueError(f"a batch of {found}; the recorded step takes {recorded}")
         self.images.copy_(images)
         self.targets.copy_(targets)
         self.graph.replay()

@@ -62,6 +62,16 @@ def test_every_call_is_one_step_on_its_own_batch(monkeypatch):
     assert recorder.replays == 3
 
 
+def test_a_batch_of_another_shape_is_refused(monkeypatch):
+    recorder = Recorder(monkeypatch)
+    recorder.recorded = lambda: None
+    take = GraphedStep(lambda images, targets: images.sum())
+    for _ in range(WARMUP + 1):
+        take(torch.zeros(4, 3), torch.zeros(4))
+    with pytest.raises(ValueError, match=r"a batch of \(1, 3\); the recorded step takes \(4, 3\)"):
+        take(torch.zeros(1, 3), torch.zeros(1))
+
+
 def test_a_recorded_rate_is_changed_in_place(monkeypatch):
     """Recorded, with rates in tensors, a training has the losses that it has otherwise."""
     images = cifar10(source="synthetic")[0].subset(120, seed=0)
