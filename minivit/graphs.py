@@ -18,8 +18,8 @@ class GraphedStep:
     step: takes one training step and returns the loss. It must do the same work at each call, wait
     for nothing on the CPU and change tensors in place only; AdamW needs `capturable=True` and its
     learning rate in a tensor. All batches must have one shape. Every call is one step, the first
-    ones too. The loss that comes back is overwritten by the next call. Raises ValueError for a batch
-    of another shape than the recorded one.
+    ones too. The loss that comes back is overwritten by the next call. Raises ValueError for a
+    batch of another shape than the recorded one.
     """
 
     def __init__(self, step):
