@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks import claims_pretrained, findings, replication, ship
 from benchmarks.claims_of_others import CLAIMS
 from benchmarks.statements import VARIANTS, Runs, contrast
-from benchmarks.study import BETTER, LOUDEST
+from benchmarks.study import BETTER, EQUAL, LOUDEST
 from minivit.evidence import points, verdict
 from minivit.figures import ARM_NAMES
 from minivit.init import BASES
@@ -110,6 +110,7 @@ def readme_results(records, again=()):
             "",
             *_where_worse(Runs(records)),
             *_one_factor(Runs(records)),
+            *_equal_logits(Runs(records)),
             "Everything else, what did not come out included: "
             "[benchmarks/FINDINGS.md](benchmarks/FINDINGS.md). Beside the paper's claims: "
             "[CLAIMS.md](CLAIMS.md). The rules: [benchmarks/PROTOCOL.md](benchmarks/PROTOCOL.md).",
@@ -151,6 +152,22 @@ def _one_factor(runs):
         f"else, − plain: {points(alone)}. Where plain and mimetic each have the factor that is "
         f"best for them on validation images ({factors}), mimetic − plain: {points(left)}."
         f"{controls} Why: open. (Asked after the runs with × 4 were seen.)",
+        "",
+    ]
+
+
+def _equal_logits(runs):
+    """A line on whether the gain is left where attention starts as sharply in both arms."""
+    wide, narrow = runs("rotated", EQUAL["rotated"]), runs("mimetic", EQUAL["mimetic"])
+    gains = contrast([runs("mimetic")], [wide]), contrast([narrow], [runs("rotated")])
+    if None in gains:
+        return []
+    more, less = (f"× {EQUAL[arm].partition('=')[2]}" for arm in ("rotated", "mimetic"))
+    verb = "A sharper start is not it" if {*map(verdict, gains)} == {"holds"} else "A sharper start"
+    return [
+        f"**{verb}** ({BETTER}): before training mimetic's logits spread further than rotated's. "
+        f"With rotated's W_Q W_Kᵀ {more} they spread alike, and mimetic − rotated is "
+        f"{points(gains[0])}; with mimetic's {less} it is {points(gains[1])}. (Asked last.)",
         "",
     ]
 

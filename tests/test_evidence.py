@@ -321,6 +321,25 @@ def test_readme_says_what_one_factor_does_for_plain(chosen):
     assert re.search(controls + r".*n = 5\. Why", line)
 
 
+def test_readme_says_whether_the_gain_is_a_sharper_start(chosen):
+    def line(lift):
+        """lift: of rotated whose logits are as wide as mimetic's."""
+        runs = [
+            replace(r, final_accuracy=r.final_accuracy + lift)
+            if (r.attention, r.variant) == ("rotated", study.EQUAL["rotated"])
+            else r
+            for r in STUDY
+        ]
+        return re.findall(r"\*\*A sharper start.*", claims.readme_results(runs))
+
+    (usual,), (lifted,) = line(0), line(0.05)
+    assert "is not it** (torch_default)" in usual and "× 2.6 they spread alike" in usual
+    assert re.search(r"mimetic − rotated is \+[23]\.\d \[.*× 0\.36 it is \+[23]\.\d \[", usual)
+    assert "is not it" not in lifted and "mimetic − rotated is −" in lifted
+    last = [r for r in STUDY if (r.variant, r.seed) != (study.EQUAL["mimetic"], 4)]
+    assert "A sharper start" not in claims.readme_results(last)
+
+
 def test_the_factor_on_the_patch_embedding_is_chosen_inside_what_was_tried(chosen):
     def records(*factors):
         arms = [replace(arm, seed=seed) for arm in patch_scale.planned(factors) for seed in (7, 8)]

@@ -23,6 +23,11 @@ SMALL = "Mimetic ends higher than plain: sin-cos positions × 0.04, so as small 
 SHUFFLED = "With shuffled positions (near ones not alike), mimetic still ends higher than plain."
 LOUDER = "Patch embedding × 4, and nothing else, lets plain end higher."
 BOTH_LOUDER = "Mimetic ends higher than plain: patch embedding × 4."
+WIDE = "Mimetic ends higher than rotated whose logits spread as far (W_Q W_Kᵀ × 2.6)."
+NARROW = (
+    "Mimetic whose logits spread no further than rotated's (W_Q W_Kᵀ × 0.36) ends higher than "
+    "rotated."
+)
 FLIPPED = "With +I in OV, the rest of mimetic still ends higher than plain."
 HEADS = "Mimetic gains more with 1 head than with 8."
 # (page, words around the numbers, a statement for each {})
@@ -39,6 +44,8 @@ QUOTED = [
         "size alone gives {} of mimetic's {} over plain, and {} over norm-matched is left",
         [WEAK + SIZE, WEAK + OVER.format("plain"), WEAK + OVER.format("norm-matched")],
     ),
+    ("guide", "mimetic ends {} above a rotated whose logits spread as far", [WIDE]),
+    ("guide", "whose logits spread no further than rotated's, at {} above rotated.", [NARROW]),
     ("guide", "with +I in OV the rest of mimetic is at {} above plain", [FLIPPED]),
     ("guide", "ends *below* plain ({}, {});", [RANDOM, SMALL]),
     ("guide", "with shuffled ones {} is left", [SHUFFLED]),
@@ -105,7 +112,7 @@ def test_numbers_in_the_instructors_pages_are_those_of_the_records():
         ("guide", "−2.0 [−3.1, −0.8], −2.2 [−3.6, −0.7]", "−2.2 [−3.6, −0.7], −2.0 [−3.1, −0.8]"),
         ("guide", "gains +2.1 [+1.8, +2.4] †", "gains +2.1 [+1.8, +2.4]"),
         ("exam", "has +0.9 [+0.2, +1.5]", "has +0.9 [+0.2, +1.5] †"),
-        ("exam", "42 questions", "41 questions"),
+        ("exam", "46 questions", "41 questions"),
         ("ta_sheet", "negative in 69", "negative in 96"),
         ("ta_sheet", "What not to answer", "One more: +9.9 [+9.0, +9.9]"),
     ],
