@@ -93,7 +93,9 @@ def readme_results(records, again=()):
     if not rows:
         return ""
     data = " and ".join(sorted({r.data["name"] for r in records if r.role == "final"}))
-    twice = replication.section(records, again)
+    section = replication.section(records, again)
+    twice = " and ".join(base for base in BASES if f"\n| {base} |" in section)
+    again_there = f"; FINDINGS.md has the row of {twice} from another processor, too"
     return "\n".join(
         [
             "## What we measured",
@@ -117,7 +119,7 @@ def readme_results(records, again=()):
             "Doubt a number? `.venv/bin/python -m benchmarks.again` trains a run again in minutes, "
             "on the same images (see *Data*), and says by how much it differs. On the processor "
             "and torch of its record it should not; elsewhere rounding parts single runs"
-            + "; FINDINGS.md has this table from another processor, too" * bool(twice)
+            + again_there * bool(twice)
             + ".",
         ]
     )
