@@ -13,6 +13,7 @@ from benchmarks.measure import ROOT, Row, Section
 SUMMARY = re.compile(r"^=*\s*(\d[^\n]*?) in ([\d.]+)s\b", re.MULTILINE)
 # One of pytest's durations: "0.52s call     lessons/05_training.ipynb::Cell 12".
 CELL = re.compile(r"^([\d.]+)s (?:setup|call|teardown) +lessons/(\S+)\.ipynb::", re.MULTILINE)
+FAILED = re.compile(r"^(?:FAILED|ERROR) .*", re.MULTILINE)
 EACH = {"PYTEST_ADDOPTS": "--durations=0 --durations-min=0.01"}
 PARTS = (
     ("unit tests, parity", "< 60 s (design)"),
@@ -40,10 +41,11 @@ def suite_sections(*, quick, repeats):
 def rows(done, seconds):
     """A Row for each summary of pytest in the output of a finished process, and one for all.
 
-    Raises RuntimeError with the end of the output where something failed: half a run is no number.
+    Raises RuntimeError with what failed, or else the end of the output: half a run is no number.
     """
     if done.returncode:
-        raise RuntimeError(f"the tests failed, so their time says nothing:\n{done.stdout[-2000:]}")
+        failed = "\n".join(FAILED.findall(done.stdout)) or done.stdout[-2000:]
+        raise RuntimeError(f"the tests failed, so their time says nothing:\n{failed}")
     parts = [
         Row(what=f"{what}: {counts}", median=f"{float(spent):.0f} s", goal=goal)
         for (what, goal), (counts, spent) in zip(PARTS, SUMMARY.findall(done.stdout), strict=False)

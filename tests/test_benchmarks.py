@@ -80,6 +80,9 @@ def test_the_parts_of_make_test_are_read_from_its_output():
     assert "slowest of 2 lessons, 00_a" in slowest.what and slowest.median == "4 s"
     with pytest.raises(RuntimeError, match="1 failed"):
         suite.rows(subprocess.CompletedProcess("make test", 2, "1 failed, 3 passed in 2s"), 9.0)
+    broken = "FAILED tests/test_a.py::test_b - oh\n" + "0.01s setup    test_c\n" * 300
+    with pytest.raises(RuntimeError, match=r"nothing:\nFAILED tests/test_a.py::test_b - oh$"):
+        suite.rows(subprocess.CompletedProcess("make test", 2, broken), 9.0)
 
 
 def made_up(monkeypatch, tmp_path, **sections):

@@ -302,6 +302,7 @@ def test_modes_callback_and_silence(capsys):
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.integration
 def test_a_compiled_training_leaves_the_model_as_it_was(monkeypatch):
     """Or each batch size that the caller then tries would be compiled first, for half a minute."""
     count, real = CompileCounter(), torch.compile
