@@ -93,9 +93,8 @@ def readme_results(records, again=()):
     if not rows:
         return ""
     data = " and ".join(sorted({r.data["name"] for r in records if r.role == "final"}))
-    section = replication.section(records, again)
-    twice = " and ".join(base for base in BASES if f"\n| {base} |" in section)
-    again_there = f"; FINDINGS.md has the row of {twice} from another processor, too"
+    twice = " and ".join(replication.bases(records, again))
+    elsewhere = f"; FINDINGS.md has the row of {twice} from another processor, too" if twice else ""
     return "\n".join(
         [
             "## What we measured",
@@ -119,8 +118,7 @@ def readme_results(records, again=()):
             "Doubt a number? `.venv/bin/python -m benchmarks.again` trains a run again in minutes, "
             "on the same images (see *Data*), and says by how much it differs. On the processor "
             "and torch of its record it should not; elsewhere rounding parts single runs"
-            + again_there * bool(twice)
-            + ".",
+            f"{elsewhere}.",
         ]
     )
 
@@ -165,9 +163,11 @@ def _equal_logits(runs):
     if None in gains:
         return []
     more, less = (f"× {EQUAL[arm].partition('=')[2]}" for arm in ("rotated", "mimetic"))
-    verb = "A sharper start is not it" if {*map(verdict, gains)} == {"holds"} else "A sharper start"
+    title = "A sharper start"
+    if {*map(verdict, gains)} == {"holds"}:
+        title += " is not it"
     return [
-        f"**{verb}** ({BETTER}): before training mimetic's logits spread further than rotated's. "
+        f"**{title}** ({BETTER}): before training mimetic's logits spread further than rotated's. "
         f"With rotated's W_Q W_Kᵀ {more} they spread alike, and mimetic − rotated is "
         f"{points(gains[0])}; with mimetic's {less} it is {points(gains[1])}. (Asked last.)",
         "",

@@ -35,6 +35,11 @@ def records():
     return load_records(FOLDER) if FOLDER.is_dir() else []
 
 
+def bases(records, again):
+    """The bases of which an arm can be compared in both: every seed of it was made again."""
+    return [base for base in BASES if [*_rows(Runs(records, base), Runs(again, base))]]
+
+
 def section(records, again):
     """FINDINGS' section; "" where no base has all its seeds made again."""
     rows = [row for base in BASES for row in _rows(Runs(records, base), Runs(again, base))]

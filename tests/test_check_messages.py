@@ -1,5 +1,8 @@
 """What a check says when no known mistake fits: it must be true, and lead on."""
 
+import math
+from functools import partial
+
 import pytest
 import torch
 
@@ -66,20 +69,7 @@ def test_a_parameter_is_changed_without_gradients(capsys):
 def test_heads_that_are_exactly_alike_need_no_turn(capsys):
     """Whoever turns them divides by 0: better here than in one class of a hundred."""
 
-    def answer(W_V, W_proj, heads):
-        V, P = list(W_V.chunk(heads, dim=1)), list(W_proj.chunk(heads))
-        mean = torch.trace(W_V @ W_proj).item() / heads
-        for _ in range(heads - 1):
-            traces = [torch.trace(P[h] @ V[h]).item() for h in range(heads)]
-            p, q = traces.index(max(traces)), traces.index(min(traces))
-            above, below = traces[p] - mean, traces[q] - mean
-            x = (torch.trace(P[p] @ V[q]) + torch.trace(P[q] @ V[p])).item()
-            tau = (x + (x**2 - 4 * above * below) ** 0.5) / (-2 * below)
-            c, s = (1 + tau**2) ** -0.5, tau * (1 + tau**2) ** -0.5
-            V[p], V[q] = c * V[p] + s * V[q], c * V[q] - s * V[p]
-            P[p], P[q] = c * P[p] + s * P[q], c * P[q] - s * P[p]
-        return torch.cat(V, dim=1), torch.cat(P)
-
+    answer = partial(KEYS["even-heads"].reference, stop=-math.inf)
     assert "✗ no noise: the heads are alike already" in said("even-heads", answer, capsys)
 
 
