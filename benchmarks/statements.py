@@ -3,10 +3,12 @@
 from functools import cache
 from typing import NamedTuple
 
-from benchmarks.study import BETTER, DATA_SIZES, EQUAL, LOUDEST, PLAN
+from benchmarks.study import BETTER, DATA_SIZES, EQUAL, LONG, LOUDEST, PLAN
 from minivit import evidence
 from minivit.evidence import final_runs
 from minivit.init import BASES
+from minivit.recipes import LAPTOP
+from minivit.variants import vary
 
 VARIANTS = {
     "": "as the recipe is: positions start as the sin-cos table and are learned",
@@ -169,6 +171,9 @@ def statements(records):
             runs.excess(DATA_SIZES[0], DATA_SIZES[-1]),
         )
     )
+    for control in ("plain", "rotated"):
+        text = f"Mimetic ends higher than {control} after {length(LONG)}. {HALF}"
+        made.append(Statement(text, runs.gain("mimetic", control, LONG)))
     return made
 
 
@@ -202,5 +207,13 @@ def _equal_logits(runs):
 
 def images(variant):
     """ "2,250 images (5 %)" for a variant of the data size."""
-    count = int(variant.removeprefix("subset=").partition(",")[0])
+    count = vary(LAPTOP, variant).subset
     return f"{count:,} images ({100 * count / 45_000:.0f} %)"
+
+
+def length(variant):
+    """ "6 epochs of 45,000 images (8,436 steps)" for a variant of the data size and of epochs."""
+    recipe = vary(LAPTOP, variant)
+    epochs = recipe.training.epochs
+    steps = epochs * (recipe.subset // recipe.training.batch_size)
+    return f"{epochs} epochs of {recipe.subset:,} images ({steps:,} steps)"

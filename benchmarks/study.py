@@ -65,6 +65,8 @@ LOUDEST = {"plain": "patch_scale=4", "mimetic": "patch_scale=4"}
 # Factors on W_Q W_Kᵀ. With them logits of rotated and plain spread as mimetic's do at the start,
 # and mimetic's as rotated's (`python -m benchmarks.logit_spread`).
 EQUAL = {"rotated": "qk_scale=2.6", "plain": "qk_scale=9", "mimetic": "qk_scale=0.36"}
+# All images and 4.5 times the recipe's steps: plain's and rotated's turn at `time_to`'s recipe.
+LONG = "subset=45000,epochs=6"
 PLAN = (
     Question(name="structure or size", arms=DEFAULT_ARMS, bases=tuple(BASES)),
     Question(name="the same at plain's rate", arms=DEFAULT_ARMS, bases=tuple(BASES), rates="plain"),
@@ -86,6 +88,7 @@ PLAN = (
         for arm, variant in EQUAL.items()
     ),
     Question(name="data size", variants=DATA_SIZES, seeds=FINAL_SEEDS[:3]),
+    Question(name="longer training", arms=(*PAIR, "rotated"), variants=(LONG,)),
 )
 
 
