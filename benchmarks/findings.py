@@ -9,8 +9,8 @@ from pathlib import Path
 
 from benchmarks import patch_scale, replication
 from benchmarks import rates as rates_module
-from benchmarks.statements import VARIANTS, Runs, contrast, images, statements
-from benchmarks.study import BETTER, DATA_SIZES, EQUAL, PLAN, missing
+from benchmarks.statements import VARIANTS, Runs, contrast, images, length, statements
+from benchmarks.study import BETTER, DATA_SIZES, EQUAL, LONG, PLAN, missing
 from minivit.compare import DEFAULT_ARMS
 from minivit.evidence import plain_threshold, points, time_to, verdict, withstand
 from minivit.figures import ARM_NAMES
@@ -40,6 +40,7 @@ def page(records, tuning, factors=(), again=()):
         _variants(records),
         _factors(factors),
         _sizes(records),
+        _longer(records),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -182,6 +183,16 @@ def _sizes(records):
     names = {size: images(size) for size in DATA_SIZES}
     title = f"Data sizes at equal numbers of steps ({BETTER})"
     return _pairs(records, names, title, "gain minus gain on all", DATA_SIZES[-1])
+
+
+def _longer(records):
+    short, gain = DATA_SIZES[-1], Runs(records).gain("mimetic", "rotated", LONG)
+    if gain is None:
+        return ""
+    names = {variant: length(variant) for variant in (short, LONG)}
+    column = f"gain minus that after {names[short].partition(' of')[0]}"
+    table = _pairs(records, names, f"Longer training ({BETTER})", column, short)
+    return f"{table}\n\nMimetic minus rotated after {names[LONG]}: {points(gain)}."
 
 
 def _pairs(records, names, title, column, reference):

@@ -124,14 +124,17 @@ def time_to(runs, threshold) -> TimeTo:
 def recorded_on(runs):
     """The words that stand on a picture of recorded runs: data, scale, machine, code."""
     names, machines, commits = (
-        " and ".join(sorted(set(values)))
+        sorted(set(values))
         for values in (
             (run.data["name"] for run in runs),
             (run.device.partition(", threads")[0] for run in runs),
             ((run.commit or "no commit")[:8] for run in runs),
         )
     )
-    return f"{names} · scale {runs[0].scale} · recorded on {machines}, code {commits}"
+    # A line of hashes is read by nobody; each record names its own.
+    code = " and ".join(commits) if len(commits) <= 3 else f"of {len(commits)} commits"
+    names, machines = " and ".join(names), " and ".join(machines)
+    return f"{names} · scale {runs[0].scale} · recorded on {machines}, code {code}"
 
 
 def _by_seed(runs, value):
