@@ -261,8 +261,7 @@ def _parser():
 
 def _report(records, options):
     print(f"{len(records)} graded: {options.out / 'grades.csv'}")
-    looks = [each for each in records if each["note"] or each["stopped"] or each["problem"]]
-    looks = [each for each in looks if each["problem"] != NOTHING]
+    looks = [each for each in records if feedback.note(each) not in ("", NOTHING)]
     if looks:
         print(f"{len(looks)} need a look (column note): {', '.join(r['learner'] for r in looks)}")
     untimed = [each for each in records if each["file"] and not each["timed"]]
