@@ -22,8 +22,7 @@ import minivit
 from minivit.runtime import cpu_cores
 from minivit.storage import write_text
 from teaching import feedback
-from teaching.exercises import SOLUTIONS
-from teaching.keys import KEYS
+from teaching.asked import exercise, questions_of
 from teaching.roster import read_due, read_roster
 from teaching.sandbox.box import LIMITS, Sandbox, require
 from teaching.session import grade_one
@@ -33,13 +32,6 @@ from teaching.term import TERM_FILE, read_secret
 
 class NotReady(ValueError):
     """Grading can't begin: the solution fails, or OUT is in use or of another exercise."""
-
-
-def questions_of(notebook):
-    """The keys of the questions that an exercise notebook asks, in its order."""
-    text = "\n".join(read("", notebook).cells)
-    asked = {text.find(f'check("{id}"'): key for id, key in KEYS.items()}
-    return [asked[place] for place in sorted(asked) if place >= 0]
 
 
 def grade(submissions, keys, secret, out, *, solution, limits=LIMITS, workers=None, say=print):
@@ -219,7 +211,7 @@ def main(arguments=None):
         folder = read_folder(options.submissions, roster, **settings)
         if options.regrade and not any((options.out / "records").glob("*.json")):
             raise ValueError(f"{options.out} holds no marks yet: grade first, with `make grade`")
-        keys, solution = questions_of(notebook), read("solution", notebook)
+        keys, solution = questions_of(notebook, options.questions), read("solution", notebook)
         settings = {"solution": solution, "workers": options.workers}
         records = grade(folder, keys, secret, options.out, **settings)
         title = options.column or notebook.stem
@@ -254,6 +246,9 @@ def _parser():
     parser.add_argument("--deadline", help="2026-10-05T23:59+02:00; late ones are only marked so")
     parser.add_argument("--opened", help="begin of a timed session, for time factors")
     parser.add_argument("--column", help='Canvas\'s name of the assignment: "Exercise 4 (31415)"')
+    parser.add_argument(
+        "--questions", default="", help="some of the exercise's alone: qk-head,cut-diagonal"
+    )
     parser.add_argument("--regrade", action="store_true", help="list whose marks changed")
     parser.add_argument("--workers", type=int, help="sandboxes side by side (one per core)")
     return parser
@@ -275,19 +270,6 @@ def _report(records, options):
         print(f"{len(changed)} marks differ from the grading before, see changes.csv")
         for learner, question, old, new in changed if options.regrade else ():
             print(f"  {learner}: {question} {old:g} → {new:g}")
-
-
-def exercise(name, folder=SOLUTIONS):
-    """The solved notebook of that name; None: the only one. ValueError for any other."""
-    notebooks = {path.stem: path for path in sorted(folder.glob("*.ipynb"))}
-    if name is None and len(notebooks) == 1:
-        return next(iter(notebooks.values()))
-    if name not in notebooks:
-        given = f"is {name!r}" if name else "is missing"
-        raise ValueError(
-            f"the exercise {given}; EXERCISE=… (--exercise …) must be one of {', '.join(notebooks)}"
-        )
-    return notebooks[name]
 
 
 if __name__ == "__main__":

@@ -190,3 +190,15 @@ def test_what_a_deadline_and_canvas_leave_out_is_said(
     assert "1 of them carry no time" in said
     assert "not in it, without canvas_id: bob, cyd" in said
     assert "4 of 4 points, 7 of 7 cases passed" in (tmp_path / "out/feedback/ann.md").read_text()
+
+
+def test_some_questions_of_an_exercise_are_graded_alone(ready, folder, tmp_path, capsys):  # noqa: F811
+    """Learners who were not asked the others get no zeros for them, on no page and in no table."""
+    at, out = folder("ann.ipynb"), tmp_path / "out"
+    assert grading.main(words(at, out, "--questions=logit-form, patch-matrix")) == 0
+    table = (out / "grades.csv").read_text("utf-8").splitlines()
+    assert table[0].startswith("learner,name,file,patch-matrix,logit-form,points,of")
+    assert ",3,4,7,7," in table[1]
+    assert "masked-reading" not in (out / "feedback/ann.md").read_text("utf-8")
+    assert grading.main(words(at, out, "--questions=qk-head")) == 1
+    assert "asks patch-matrix, masked-reading" in capsys.readouterr().err
