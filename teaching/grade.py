@@ -45,7 +45,7 @@ def grade(submissions, keys, secret, out, *, solution, limits=LIMITS, workers=No
 
 def _grade(submissions, keys, secret, out, solution, limits, workers, say):
     workers = workers or cpu_cores()
-    _require_this_exercise(out, keys)
+    _require_this_exercise(out, keys, say)
     mark = grader_digest(keys, secret, limits)
     records = {each.learner: _kept(out, each, mark) for each in submissions}
     todo = [each for each in submissions if records[each.learner] is None]
@@ -133,19 +133,25 @@ def _kept(out, submission, mark):
     return record if same else None
 
 
-def _require_this_exercise(out, keys):
-    """Raises NotReady where OUT holds marks of other questions: they would be written over."""
-    asked = {key.question.id for key in keys}
+def _require_this_exercise(out, keys, say):
+    """Raises NotReady where OUT holds marks of other questions: they would be written over.
+
+    Where it holds some of these and others, that is said: QUESTIONS= may have been forgotten.
+    """
+    asked, held = {key.question.id for key in keys}, set()
     for path in sorted((out / "records").glob("*.json")):
         try:
-            there = {each["id"] for each in json.loads(path.read_text("utf-8"))["questions"]}
+            held |= {each["id"] for each in json.loads(path.read_text("utf-8"))["questions"]}
         except (OSError, ValueError, KeyError, TypeError):
             continue
-        if there and not there & asked:
-            raise NotReady(
-                f"{out} holds marks of another exercise ({', '.join(sorted(there))}): name a "
-                "folder of its own for each, or they would be lost"
-            )
+    names = ", ".join(sorted(held))
+    if held and not held & asked:
+        raise NotReady(
+            f"{out} holds marks of another exercise ({names}): name a folder of its own for each, "
+            "or they would be lost"
+        )
+    if held and held != asked:
+        say(f"{out} had marks of {names}; now it gets those of {', '.join(sorted(asked))}")
 
 
 def _points_before(out, submission, mark):

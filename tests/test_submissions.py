@@ -200,5 +200,8 @@ def test_some_questions_of_an_exercise_are_graded_alone(ready, folder, tmp_path,
     assert table[0].startswith("learner,name,file,patch-matrix,logit-form,points,of")
     assert ",3,4,7,7," in table[1]
     assert "masked-reading" not in (out / "feedback/ann.md").read_text("utf-8")
+    capsys.readouterr()
+    assert grading.main(words(at, out)) == 0
+    assert "had marks of logit-form, patch-matrix; now it gets" in capsys.readouterr().out
     assert grading.main(words(at, out, "--questions=qk-head")) == 1
     assert "asks patch-matrix, masked-reading" in capsys.readouterr().err
