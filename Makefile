@@ -6,10 +6,10 @@ PYTHON ?= python3
 WORKERS ?= 2
 LAB_FLAGS ?=
 # Of a grading: EXERCISE=04_building_the_initializer ROSTER=class.csv DEADLINE=2026-10-05T23:59+02:00
-# OPENED=2026-10-05T22:00+02:00 COLUMN="Exercise 4 (31415)"
+# OPENED=2026-10-05T22:00+02:00 COLUMN="Exercise 4 (31415)" QUESTIONS=qk-head,cut-diagonal
 GRADE_FLAGS = $(if $(EXERCISE),--exercise "$(EXERCISE)") $(if $(ROSTER),--roster "$(ROSTER)") \
   $(if $(DEADLINE),--deadline "$(DEADLINE)") $(if $(OPENED),--opened "$(OPENED)") \
-  $(if $(COLUMN),--column "$(COLUMN)")
+  $(if $(COLUMN),--column "$(COLUMN)") $(if $(QUESTIONS),--questions "$(QUESTIONS)")
 # A folder shared/data beside the repository is used when there is one.
 MINIVIT_DATA ?= $(abspath $(wildcard ../shared/data))
 
@@ -35,7 +35,7 @@ endif
 # A learners' copy has nothing for the other targets to work on.
 LISTED = $(if $(wildcard teaching),[a-z-]+,help|lab|wheel|clean)
 
-.PHONY: help lab test unit slow lint format bench claims exercises matrix term grade regrade key gradescope slides pages student-release wheel colab atlas retarget picture clean
+.PHONY: help lab test unit slow lint format bench claims exercises matrix term grade regrade key exam gradescope slides pages student-release wheel colab atlas retarget picture clean
 .NOTPARALLEL:
 
 help:  ## list the targets (what `make` alone does)
@@ -95,6 +95,9 @@ regrade: $(VENV)/.test  ## the same again after a judge was mended; lists whose 
 
 key: $(VENV)/.test  ## the answer key with rubric and wrong answers to expect: dist/answer_key.md
 	@$(BIN)/python -m teaching.answer_key
+
+exam: $(VENV)/.test  ## the written exam without its answers, to print: dist/exam.html
+	@$(BIN)/python -m teaching.exam_sheet
 
 gradescope: $(VENV)/.test  ## the autograder's zip: make gradescope EXERCISE=04_building_the_initializer
 	@$(BIN)/python -m teaching.gradescope bundle $(EXERCISE)

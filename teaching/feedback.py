@@ -8,8 +8,15 @@ import io
 import json
 from html import escape
 
+from minivit.checks import QUESTIONS
 from minivit.storage import write_text
 from teaching.roster import CANVAS
+
+# The last words of a page on which a hidden case failed.
+HIDDEN = (
+    "Every case of a question counts alike, visible or hidden. Of a hidden one nothing is said but "
+    "the known mistake that it shows, where there is one: try other sizes and numbers."
+)
 
 
 def write_all(records, keys, out):
@@ -31,11 +38,18 @@ def grades(records, keys):
     lines = [["learner", "name", "file", *names, "points", "of", "late", "note"]]
     for record in records:
         points = [each["points"] for each in record["questions"]]
-        stopped = "something did not come back" if record["stopped"] else ""
-        note = "; ".join(filter(None, (record["problem"] or stopped, record["note"])))
         who = (record["learner"], record["name"], record["file"])
-        lines.append([*who, *points, record["points"], record["of"], record["late"], note])
+        lines.append([*who, *points, record["points"], record["of"], record["late"], note(record)])
     return _table(lines)
+
+
+def note(record):
+    """What the instructor should look at; empty where all is as usual, or nothing was handed in."""
+    stopped = "something did not come back" if record["stopped"] else ""
+    raised = [text for _, kind, text in record["cells"] if kind == "raised"]
+    lost = raised and record["points"] < record["of"]
+    cell = f"a cell did not run to its end ({' '.join(raised[0].split())[:80]})" if lost else ""
+    return "; ".join(filter(None, (record["problem"] or stopped or cell, record["note"])))
 
 
 def _table(lines):
@@ -76,23 +90,45 @@ def write_canvas(records, roster, title, out):
 
 def page(record):
     """The learner's page as blocks: ("title" | "heading" | "text" | "code" | "item", words)."""
-    blocks = [("title", f"{record['points']:g} of {record['of']:g} points")]
-    if record["problem"]:
-        blocks.append(
-            ("text", f"Your notebook could not be graded to its end: {record['problem']}.")
-        )
-    if record["cells"]:
-        blocks.append(("text", "These cells did not run to their end; the others did:"))
-        blocks += [("code", f"cell {number}: {text}") for number, _, text in record["cells"]]
+    lessons = ", ".join(dict.fromkeys(QUESTIONS[q["id"]].lesson for q in record["questions"]))
+    points = f"{record['points']:g} of {record['of']:g} points"
+    blocks = [("title", f"Exercises for lesson {lessons}: {points}"), *_opening(record)]
     for question in record["questions"]:
         passed, cases = sum(case["passed"] for case in question["cases"]), len(question["cases"])
         points = f"{question['points']:g} of {question['of']} points"
         blocks.append(("heading", f"{question['id']}: {points}, {passed} of {cases} cases passed"))
-        for case in question["cases"]:
-            mark = "passed" if case["passed"] else "did not pass"
-            blocks.append(("item", f"{case['title']}: {mark}"))
-            if case["said"]:
-                blocks.append(("code", case["said"]))
+        if question["defined"] > 1 and question["points"] < question["of"]:
+            words = f"Your notebook defines it in {question['defined']} cells; the last one counts."
+            blocks.append(("text", words))
+        blocks += _cases(question["cases"])
+    if ("item", "hidden case: did not pass") in blocks:
+        blocks.append(("text", HIDDEN))
+    return blocks
+
+
+def _opening(record):
+    """What is said above all questions: why there are no marks, and which cells failed."""
+    if record["problem"]:
+        end = "" if record["problem"].endswith("?") else "."
+        yield "text", f"Your notebook could not be graded to its end: {record['problem']}{end}"
+    if record["cells"]:
+        yield "text", "These cells did not run to their end; the others did:"
+        for number, _, text in record["cells"]:
+            yield "code", f"code cell {number}: {text}"
+
+
+def _cases(cases):
+    """A line for each case, and what is said of it; once, where all fail for the same reason."""
+    said = {case["said"] for case in cases if case["visible"]}
+    told = {case["said"] for case in cases if not case["visible"]} - {""}
+    if len(said) == 1 and not told and not any(case["passed"] for case in cases):
+        return [("code", each) for each in said if each]
+    blocks = []
+    for case in cases:
+        mark = "passed" if case["passed"] else "did not pass"
+        blocks.append(("item", f"{case['title']}: {mark}"))
+        if case["said"]:
+            blocks.append(("code", case["said"]))
     return blocks
 
 
@@ -113,8 +149,9 @@ def html(blocks, learner):
     """The blocks as one page that loads nothing."""
     tags = {"title": "h1", "heading": "h2", "text": "p", "item": "p", "code": "pre"}
     style = (
-        "body{font:16px system-ui;max-width:48rem;margin:2rem auto;padding:0 1rem;"
-        "color:#222;background:#fff}pre{white-space:pre-wrap;background:#f3f3f3;padding:.6rem}"
+        ":root{color-scheme:light dark}"  # as the reader's system is
+        "body{font:16px system-ui;max-width:48rem;margin:2rem auto;padding:0 1rem}"
+        "pre{white-space:pre-wrap;background:#8882;padding:.6rem}"
     )
     body = "\n".join(f"<{tags[kind]}>{escape(words)}</{tags[kind]}>" for kind, words in blocks)
     return (
@@ -127,10 +164,7 @@ def gradescope(record):
     """results.json as Gradescope reads it: a test for each question."""
     tests = []
     for question in record["questions"]:
-        lines = [
-            f"{case['title']}: {'passed' if case['passed'] else 'did not pass'}\n{case['said']}"
-            for case in question["cases"]
-        ]
+        lines = [words for _, words in _cases(question["cases"])]
         tests.append(
             {
                 "name": question["id"],
@@ -141,4 +175,5 @@ def gradescope(record):
                 "visibility": "visible",
             }
         )
-    return {"score": record["points"], "tests": tests, "output": record["problem"]}
+    output = "\n".join(words for _, words in _opening(record))
+    return {"score": record["points"], "tests": tests, "output": output}

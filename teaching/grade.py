@@ -22,8 +22,7 @@ import minivit
 from minivit.runtime import cpu_cores
 from minivit.storage import write_text
 from teaching import feedback
-from teaching.exercises import SOLUTIONS
-from teaching.keys import KEYS
+from teaching.asked import exercise, questions_of
 from teaching.roster import read_due, read_roster
 from teaching.sandbox.box import LIMITS, Sandbox, require
 from teaching.session import grade_one
@@ -33,13 +32,6 @@ from teaching.term import TERM_FILE, read_secret
 
 class NotReady(ValueError):
     """Grading can't begin: the solution fails, or OUT is in use or of another exercise."""
-
-
-def questions_of(notebook):
-    """The keys of the questions that an exercise notebook asks, in its order."""
-    text = "\n".join(read("", notebook).cells)
-    asked = {text.find(f'check("{id}"'): key for id, key in KEYS.items()}
-    return [asked[place] for place in sorted(asked) if place >= 0]
 
 
 def grade(submissions, keys, secret, out, *, solution, limits=LIMITS, workers=None, say=print):
@@ -53,7 +45,7 @@ def grade(submissions, keys, secret, out, *, solution, limits=LIMITS, workers=No
 
 def _grade(submissions, keys, secret, out, solution, limits, workers, say):
     workers = workers or cpu_cores()
-    _require_this_exercise(out, keys)
+    _require_this_exercise(out, keys, say)
     mark = grader_digest(keys, secret, limits)
     records = {each.learner: _kept(out, each, mark) for each in submissions}
     todo = [each for each in submissions if records[each.learner] is None]
@@ -141,19 +133,25 @@ def _kept(out, submission, mark):
     return record if same else None
 
 
-def _require_this_exercise(out, keys):
-    """Raises NotReady where OUT holds marks of other questions: they would be written over."""
-    asked = {key.question.id for key in keys}
+def _require_this_exercise(out, keys, say):
+    """Raises NotReady where OUT holds marks of other questions: they would be written over.
+
+    Where it holds some of these and others, that is said: QUESTIONS= may have been forgotten.
+    """
+    asked, held = {key.question.id for key in keys}, set()
     for path in sorted((out / "records").glob("*.json")):
         try:
-            there = {each["id"] for each in json.loads(path.read_text("utf-8"))["questions"]}
+            held |= {each["id"] for each in json.loads(path.read_text("utf-8"))["questions"]}
         except (OSError, ValueError, KeyError, TypeError):
             continue
-        if there and not there & asked:
-            raise NotReady(
-                f"{out} holds marks of another exercise ({', '.join(sorted(there))}): name a "
-                "folder of its own for each, or they would be lost"
-            )
+    names = ", ".join(sorted(held))
+    if held and not held & asked:
+        raise NotReady(
+            f"{out} holds marks of another exercise ({names}): name a folder of its own for each, "
+            "or they would be lost"
+        )
+    if held and held != asked:
+        say(f"{out} had marks of {names}; now it gets those of {', '.join(sorted(asked))}")
 
 
 def _points_before(out, submission, mark):
@@ -219,7 +217,7 @@ def main(arguments=None):
         folder = read_folder(options.submissions, roster, **settings)
         if options.regrade and not any((options.out / "records").glob("*.json")):
             raise ValueError(f"{options.out} holds no marks yet: grade first, with `make grade`")
-        keys, solution = questions_of(notebook), read("solution", notebook)
+        keys, solution = questions_of(notebook, options.questions), read("solution", notebook)
         settings = {"solution": solution, "workers": options.workers}
         records = grade(folder, keys, secret, options.out, **settings)
         title = options.column or notebook.stem
@@ -254,6 +252,9 @@ def _parser():
     parser.add_argument("--deadline", help="2026-10-05T23:59+02:00; late ones are only marked so")
     parser.add_argument("--opened", help="begin of a timed session, for time factors")
     parser.add_argument("--column", help='Canvas\'s name of the assignment: "Exercise 4 (31415)"')
+    parser.add_argument(
+        "--questions", default="", help="some of the exercise's alone: qk-head,cut-diagonal"
+    )
     parser.add_argument("--regrade", action="store_true", help="list whose marks changed")
     parser.add_argument("--workers", type=int, help="sandboxes side by side (one per core)")
     return parser
@@ -261,8 +262,7 @@ def _parser():
 
 def _report(records, options):
     print(f"{len(records)} graded: {options.out / 'grades.csv'}")
-    looks = [each for each in records if each["note"] or each["stopped"] or each["problem"]]
-    looks = [each for each in looks if each["problem"] != NOTHING]
+    looks = [each for each in records if feedback.note(each) not in ("", NOTHING)]
     if looks:
         print(f"{len(looks)} need a look (column note): {', '.join(r['learner'] for r in looks)}")
     untimed = [each for each in records if each["file"] and not each["timed"]]
@@ -276,19 +276,6 @@ def _report(records, options):
         print(f"{len(changed)} marks differ from the grading before, see changes.csv")
         for learner, question, old, new in changed if options.regrade else ():
             print(f"  {learner}: {question} {old:g} → {new:g}")
-
-
-def exercise(name, folder=SOLUTIONS):
-    """The solved notebook of that name; None: the only one. ValueError for any other."""
-    notebooks = {path.stem: path for path in sorted(folder.glob("*.ipynb"))}
-    if name is None and len(notebooks) == 1:
-        return next(iter(notebooks.values()))
-    if name not in notebooks:
-        given = f"is {name!r}" if name else "is missing"
-        raise ValueError(
-            f"the exercise {given}; EXERCISE=… (--exercise …) must be one of {', '.join(notebooks)}"
-        )
-    return notebooks[name]
 
 
 if __name__ == "__main__":

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from minivit.storage import atomic_path, write_text
 from teaching import feedback
+from teaching.asked import exercise, questions_of
 from teaching.exercises import ROOT, SOLUTIONS
-from teaching.grade import exercise, questions_of, require_full_marks
+from teaching.grade import require_full_marks
 from teaching.sandbox.box import LIMITS
 from teaching.sandbox.container import sandbox
 from teaching.session import grade_one

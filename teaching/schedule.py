@@ -1,4 +1,4 @@
-"""Three schedules, with the minutes and points that lessons and questions state themselves.
+"""Four schedules, with the minutes and points that lessons and questions state themselves.
 
 `python -m teaching.schedule` prints them, `--write` puts them into guide.md, between its markers.
 """
@@ -36,6 +36,16 @@ PLANS = {
         ("Thursday, in class", ("04",)),
         ("at home", ("exercises 04",)),
         ("Friday, in class", ("05",)),
+    ),
+    "Two weeks, twice 90 minutes each": (
+        ("1, first class", ("00", "01a")),
+        ("at home", ("01b", "exercises 01")),
+        ("1, second class", ("02",)),
+        ("at home", ("exercises 02", "03")),
+        ("2, first class", ("04",)),
+        ("at home", ("exercises 04",)),
+        ("2, second class", ("05",)),
+        ("at home", ("exercises 05",)),
     ),
     "Three weeks, twice 90 minutes each": (
         ("1, first class", ("00", "01a")),

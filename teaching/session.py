@@ -1,14 +1,17 @@
 """One submission: its cells run in a sandbox, its functions are called there, judged out here."""
 
+import re
+
 from minivit.checks import explain, judge
 from minivit.checks.calls import Problem, Result
+from teaching.file_names import readable
 from teaching.sandbox.box import SandboxEnded
-from teaching.submissions import readable
 from teaching.term import hidden_cases
 
 MOST_WORDS = 2_000  # characters that are said of one case, or of one cell
 MOST_PROBLEMS = 50  # cells that are named
 FEW = 20  # processes for the calls of a case that says `together`
+OTHER = "it has none of the functions that are asked for; is it another exercise's?"
 NOT_RUN = Result(problem=Problem("stopped", "not run, something before it did not come back"))
 
 
@@ -61,11 +64,17 @@ def grade_one(box, submission, keys, secret, limits):
     results = [each for pairs in answers for _, given in pairs for each in given]
     kinds = [kind for _, kind, _ in session.cells] + [r.problem.kind for r in results if r.problem]
     judged = [_judged(*pair) for pair in zip(keys, answers, strict=True)]
+    other = OTHER if not session.names and not session.problem else ""
+    if submission.problem:  # nothing was looked at, so there is nothing to be said
+        for case in [case for each in judged for case in each["cases"]]:
+            case["said"] = ""
+    for each, key in zip(judged, keys, strict=True):
+        each["defined"] = _times_defined(key.question.function, submission.cells)
     return {
         "learner": submission.learner,
         "file": readable(submission.path.name),
         "digest": submission.digest,
-        "problem": session.problem,
+        "problem": session.problem or other,
         "cells": session.cells,
         "stopped": "stopped" in kinds or session.problem != submission.problem,
         "questions": judged,
@@ -119,6 +128,12 @@ def _judged(key, answers):
     passed = sum(each["passed"] for each in said)
     points = round(question.points * passed / len(said), 2)
     return {"id": question.id, "points": points, "of": question.points, "cases": said}
+
+
+def _times_defined(function, cells):
+    """In how many cells. The last one counts, and it may be a copy that was forgotten there."""
+    definition = re.compile(rf"^def {function}\(", re.MULTILINE)
+    return sum(bool(definition.search(source)) for source in cells)
 
 
 def _words(text):

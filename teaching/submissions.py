@@ -1,35 +1,22 @@
 """Reads a folder of submissions: whose each is, and what it says. Nothing in them is run here."""
 
 import hashlib
+import json
 import os
-import re
-import unicodedata
+import warnings
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import nbformat
 
+from teaching.file_names import facts, letters, read_time, readable, same, short
 from teaching.roster import Learner
 
 MOST_BYTES = 10_000_000
 MOST_CELLS = 500
+MOST_NAMES = 5  # of files, in one note
 NOTHING = "nothing was handed in"
-
-# Names that platforms give to what they hand out; `user` is their own number or login.
-PLATFORMS = tuple(
-    map(
-        re.compile,
-        (
-            # Moodle: "Jane Doe_31415_assignsubmission_file_", a folder, or the start of a file name
-            r"(?P<name>.+?)_(?P<user>\d+)_assignsubmission_file_.*",
-            # Canvas: "doejane_LATE_314_15926_homework-1", 314 the user, 1 the second attempt
-            r"(?P<name>.+?)_(?P<late>LATE_)?(?P<user>\d+)_\d+_.*?(-(?P<attempt>\d+))?",
-            # nbgrader's inbound folder: "jane+04+2026-10-05 21:14:03.123456 UTC+x7"
-            r"(?P<user>[^+]+)\+[^+]+\+(?P<time>\d{4}-\d\d-\d\d [^+]+)(\+.*)?",
-        ),
-    )
-)
 
 
 @dataclass(frozen=True)
@@ -55,6 +42,8 @@ class Found:
     """A notebook, or a folder that should hold one, and what its name says.
 
     other: a file that is no notebook; it counts only where its learner handed in nothing else.
+    loose: other, and beside everybody's: without a learner it is nobody's (a readme, a table).
+    beside: notebooks that were left aside, since this one has the exercise's name.
     """
 
     path: Path
@@ -64,6 +53,8 @@ class Found:
     attempt: int = 0
     time: datetime | None = None
     other: bool = False
+    loose: bool = False
+    beside: tuple[Path, ...] = ()
 
 
 def read_folder(folder, roster=None, *, exercise="", due=None):
@@ -78,12 +69,12 @@ def read_folder(folder, roster=None, *, exercise="", due=None):
     found = _scan(Path(folder), exercise, names[0])
     for each in found:
         learner, note = _owner(each, *names)
-        if learner is None and each.other:
-            continue  # nobody's: a readme, a table of marks
+        if learner is None and each.loose:
+            continue
         if learner is None:
-            taken = _same(each.user) in names[0]
-            id = _short(f"{each.name}_{each.user}") if taken else each.user
-            learner = strangers.setdefault(_same(id), Learner(id, each.name))
+            taken = same(each.user) in names[0]
+            id = short(f"{each.name}_{each.user}") if taken else each.user
+            learner = strangers.setdefault(same(id), Learner(id, each.name))
         theirs.setdefault(learner.id, []).append(each)
         if learner not in people:
             people.append(learner)
@@ -102,13 +93,13 @@ def _names(people):
     aliases, names = {}, {}
     for learner in people:
         for alias in learner.aliases:
-            aliases.setdefault(_same(alias), set()).add(learner)
+            aliases.setdefault(same(alias), set()).add(learner)
         last, comma, first = learner.name.partition(",")
         words = learner.name.split()
         orders = {learner.name, " ".join(words[-1:] + words[:-1]), first + last if comma else ""}
-        for name in {_letters(order) for order in orders} - {""}:
+        for name in {letters(order) for order in orders} - {""}:
             names.setdefault(name, set()).add(learner)
-    ids = {_same(learner.id): learner for learner in people}
+    ids = {same(learner.id): learner for learner in people}
     return ids, _unshared(aliases), _unshared(names)
 
 
@@ -118,22 +109,13 @@ def _unshared(claims):
 
 def _owner(found, ids, aliases, names):
     """(the learner whose this is, or None; a note). Where number and name disagree: nobody's."""
-    user = _same(found.user)
-    named = names.get(_letters(found.name))
+    user = same(found.user)
+    named = names.get(letters(found.name))
     numbered = aliases.get(user) if found.name else ids.get(user) or aliases.get(user)
     if named and numbered and named != numbered:
         note = f"its number is {numbered.id}'s, its name is {named.id}'s: whose is it?"
         return None, note
     return numbered or named, ""
-
-
-def _same(text):
-    """One spelling for all: macOS writes ü as two characters, into names of files too."""
-    return unicodedata.normalize("NFC", text).casefold()
-
-
-def _letters(name):
-    return re.sub(r"[\W_]", "", unicodedata.normalize("NFKD", name)).casefold()
 
 
 def _scan(folder, exercise, ids):
@@ -145,70 +127,52 @@ def _scan(folder, exercise, ids):
         is_folder = entry.is_dir() and not entry.is_symlink()
         if entry.name.startswith("."):
             continue
-        said = _said(entry.name if is_folder else entry.stem, ids)
-        if not is_folder:
-            found.append(Found(path=entry, other=not _is_notebook(entry), **said))
+        said = facts(entry.name if is_folder else entry.stem, ids)
+        if is_folder:
+            found += _in_folder(entry, exercise, said)
             continue
-        inside = _notebooks(entry, exercise) or [entry / "no notebook"]
-        times = {path: said.get("time") or _timestamp(path.parent) for path in inside}
-        found += [Found(path=path, **{**said, "time": times[path]}) for path in inside]
+        other = not _is_notebook(entry)
+        found.append(Found(path=entry, other=other, loose=other and "name" not in said, **said))
     if all(each.other for each in found):
         raise ValueError(f"{folder} holds no notebook (LEARNER.ipynb or LEARNER/….ipynb)")
     return found
 
 
-def readable(name):
-    """A name from a disk in characters that can be written: the others as backslashes and codes."""
-    return str(name).encode("utf-8", "backslashreplace").decode()
-
-
-def _said(name, ids):
-    """What the name of a file or a folder says: user, and more where a platform wrote it.
-
-    No platform wrote what is somebody's id as it stands. Else the pattern that finds the shortest
-    name is the platform's. What comes after it the learner chose, and may have made look like
-    another learner's.
-    """
-    name = readable(name)
-    if _same(name) in ids:
-        return {"user": name}
-    matches = [match.groupdict() for pattern in PLATFORMS if (match := pattern.fullmatch(name))]
-    if not matches:
-        return {"user": _short(name)}
-    words = min(matches, key=lambda words: len(words.get("name") or words["user"]))
-    return {
-        "user": _short(words["user"]),
-        "name": _short(words.get("name") or ""),
-        "late": bool(words.get("late")),
-        "attempt": int(words.get("attempt") or 0),
-        "time": _read_time(words["time"]) if "time" in words else None,
-    }
-
-
-def _short(name):
-    """Files are named after a learner: at most 150 bytes."""
-    if len(name.encode()) <= 150:
-        return name
-    return f"{name[:25]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+def _in_folder(folder, exercise, said):
+    """What one learner's folder holds: notebooks, or else what is there in their place."""
+    inside, aside = _notebooks(folder, exercise)
+    if not inside:
+        others = _files(folder)
+        empty = [Found(path=folder / "no notebook", **said)]
+        return [Found(path=path, other=True, **said) for path in others] or empty
+    times = {path: said.get("time") or _timestamp(path.parent) for path in inside}
+    return [Found(path=path, beside=aside, **{**said, "time": times[path]}) for path in inside]
 
 
 def _is_notebook(path):
     return path.suffix.lower() == ".ipynb"
 
 
+def _files(folder):
+    """All files below a learner's folder; not what programs put there, as .ipynb_checkpoints."""
+    found = []
+    # A linked folder could be one of the instructor's, with the solution in it: none is followed.
+    for at, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
+        found += [Path(at, name) for name in files if not name.startswith(".")]
+    return sorted(found)
+
+
 def _notebooks(folder, exercise):
-    """Notebooks in a learner's folder, or one below; those named after the exercise go first."""
-    paths = filter(_is_notebook, [*folder.glob("*"), *folder.glob("*/*")])
-    # A linked folder could be one of the instructor's, with the solution in it.
-    paths = [path for path in paths if path.parent == folder or not path.parent.is_symlink()]
-    paths = sorted(path for path in paths if ".ipynb_checkpoints" not in path.parts)
+    """(notebooks below a learner's folder, those left aside): the exercise's name goes first."""
+    paths = [path for path in _files(folder) if _is_notebook(path)]
     named = [path for path in paths if exercise and path.stem == exercise]
-    return named or paths
+    return named or paths, tuple(path for path in paths if named and path not in named)
 
 
 def only_notebook(folder, exercise=""):
     """(the notebook in a learner's folder, ""), or (None, why none can be taken)."""
-    paths = _notebooks(folder, exercise)
+    paths, _ = _notebooks(folder, exercise)
     if len(paths) == 1:
         return paths[0], ""
     return None, f"{len(paths)} notebooks; hand in one" if paths else NOTHING
@@ -216,36 +180,37 @@ def only_notebook(folder, exercise=""):
 
 def _timestamp(folder):
     try:
-        return _read_time((folder / "timestamp.txt").read_text(encoding="utf-8")[:100])
+        return read_time((folder / "timestamp.txt").read_text(encoding="utf-8")[:100])
     except (OSError, UnicodeDecodeError):
         return None
 
 
-def _read_time(text):
-    """nbgrader's time, in UTC unless it has an offset; None for what can't be read."""
-    try:
-        time = datetime.fromisoformat(re.sub(r" ?(UTC|GMT)$", "+00:00", text.strip()))
-    except ValueError:
-        return None
-    return time.astimezone(UTC) if time.tzinfo else None
-
-
 def _submission(learner, found, due, remark):
-    others = [readable(each.path.name) for each in found if each.other]
+    others = [each.path for each in found if each.other]
     taken, note = _latest([each for each in found if not each.other])
     if taken is None and others and not note:
-        note = f"no notebook was handed in, but {', '.join(others)}"
+        note = f"no notebook was handed in, but {_listed(others)}"
     if taken is None:
         digest = hashlib.sha256(b"").hexdigest()
         problem = note or NOTHING
         submission = Submission(learner.id, Path(""), digest, (), problem)
         notes = []
     else:
-        submission, notes = read(learner.id, taken.path), [note]
+        submission = read(learner.id, taken.path)
+        others = [each for each in taken.beside if read("", each).digest != submission.digest]
+        aside = f"graded by its name, {readable(taken.path.name)}; not read: {_listed(others)}"
+        notes = [note, aside if others else ""]
     late = _late(learner, taken, due) if taken else ""
     note = "; ".join(filter(None, [*notes, remark]))
     timed = bool(taken and taken.time)
     return replace(submission, name=learner.name, late=late, note=note, timed=timed)
+
+
+def _listed(paths):
+    """Names of files, and how many more there are."""
+    names = [readable(path.name) for path in paths[:MOST_NAMES]]
+    more = len(paths) - len(names)
+    return ", ".join(names) + (f" and {more} more" if more else "")
 
 
 def _latest(found):
@@ -287,12 +252,18 @@ def read(learner, path):
     except OSError:
         return refused("there is no notebook that can be read")
     if len(data) > MOST_BYTES:
-        return refused(f"the notebook is larger than {MOST_BYTES // 10**6} MB", data)
+        words = f"the notebook is larger than {MOST_BYTES // 10**6} MB"
+        return refused(f"{words}: clear its outputs, save it and hand it in again", data)
+    if not data:
+        return refused("the file is empty")
     try:
-        notebook = nbformat.reads(data.decode("utf-8"), as_version=4)
+        with warnings.catch_warnings(action="ignore"):  # of cell ids; nothing here reads them
+            # Some editors save UTF-16, or put a mark in front of UTF-8.
+            notebook = nbformat.reads(data.decode(json.detect_encoding(data)), as_version=4)
         cells = tuple(str(c.source) for c in notebook.cells if c.cell_type == "code")
     except Exception as error:  # nbformat raises whatever a file makes it stumble over
-        return refused(f"the file is not a notebook ({type(error).__name__})", data)
+        words = f"the file is not a notebook ({type(error).__name__})"
+        return refused(f"{words}: does it open in JupyterLab?", data)
     if len(cells) > MOST_CELLS:
         return refused(f"the notebook has {len(cells)} code cells; at most {MOST_CELLS}", data)
     return Submission(learner, path, hashlib.sha256(data).hexdigest(), cells)

@@ -124,6 +124,32 @@ def test_feedback_says_what_is_wrong_and_is_only_text(tmp_path):
     assert "12 of 16 points" in page and "head 0" in page and "hidden case: did not pass" in page
     html = (tmp_path / "feedback/bob.html").read_text("utf-8")
     assert "&lt;script&gt;" in html and "<script>" not in html and "src=" not in html
+    assert page.startswith("# Exercises for lesson 01: ") and "try other sizes" in page
+    results = json.loads((tmp_path / "gradescope/bob/results.json").read_text("utf-8"))
+    assert "code cell 1: ValueError" in results["output"]
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "grades.csv").read_text("utf-8"))))
+    assert "a cell did not run to its end (ValueError" in rows[0]["note"]
+
+
+def test_nothing_is_said_of_an_answer_that_was_not_read(tmp_path):
+    run([submission("dan", problem="the file is empty")], tmp_path)
+    page = (tmp_path / "feedback/dan.md").read_text("utf-8")
+    assert "the file is empty." in page and "no function" not in page and "0 of 3 points" in page
+
+
+def test_the_notebook_of_another_exercise_is_named_so(tmp_path):
+    (record,) = run([submission("ann", "def treat(layer):\n    pass")], tmp_path)
+    assert "another exercise's?" in record["problem"] and not record["stopped"]
+    assert "another exercise's?" in (tmp_path / "grades.csv").read_text("utf-8")
+
+
+def test_what_all_cases_fail_by_is_said_once_and_a_forgotten_copy_is_named(tmp_path):
+    stub = "def logit_form(weight, bias, heads):\n    raise NotImplementedError"
+    run([submission("ann", *ANSWERS, stub)], tmp_path)
+    page = (tmp_path / "feedback/ann.md").read_text("utf-8")
+    assert page.count("still raises NotImplementedError") == 1
+    assert page.count("defines it in 2 cells; the last one counts") == 1
+    assert "try other sizes" not in page
 
 
 def test_grading_stops_unless_the_solution_gets_full_marks(tmp_path):

@@ -90,6 +90,16 @@ CELLS = {
     "one in another": "%%capture\n%%time\nx = 3",
     "an error": "%%time\nx = 3\ny = x / 0",
 }
+REST = {  # cells that raise, and the names of theirs that are there all the same
+    "a library that is not here": ("import none_such\nimport math as x\ny = 1", ["x"]),
+    "two of them": ("import none_such, math\nfrom none_such import z\ndef x(): pass", ["x"]),
+    "a call over lines": ("int(\n  'a'\n)\nclass x: pass\n\n@print\ndef y(): pass", ["x", "y"]),
+    "in a function of the cell": ("def x(): return 1 / 0\nx()\ndef y(): pass", ["x", "y"]),
+    "on one line": ("import none_such; import math as x; y = 1", ["x"]),
+    "in a block": ("if True:\n    1 / 0\n    import math as x\nimport math as y", ["y"]),
+    "no Python": ("def x(:\n    pass\nimport math as y", []),
+    "no memory": ("raise MemoryError\nimport math as x", []),
+}
 BOTH = """
 import json, os, sys
 os.environ["IPYTHONDIR"] = sys.argv[1]
@@ -100,7 +110,11 @@ from IPython.core.interactiveshell import InteractiveShell
 HistoryManager.enabled = False
 def kept(space):
     return {name: str(space[name]) for name in "xyz" if name in space}
-told, cells = {}, json.load(sys.stdin)
+told, (cells, rest) = {}, json.load(sys.stdin)
+for name, cell in rest.items():
+    ours = inside.notebook_namespace()
+    said = inside.run_cell(cell, 1, ours)
+    told[name] = [[each for each in "xyz" if each in ours], said]
 for name, cell in cells.items():
     ours = inside.notebook_namespace()
     said = inside.run_cell(cell, 1, ours)
@@ -113,10 +127,12 @@ sys.stderr.write("TOLD" + json.dumps(told))
 
 @pytest.fixture(scope="module")
 def magics(tmp_path_factory):
-    """{name in CELLS: (what we keep, what IPython keeps, whether we fail, whether it does)}"""
+    """{name in CELLS: (what we keep, what IPython keeps, whether we fail, whether it does)}, and
+    {name in REST: (names that are there, what is said)}."""
     paths = Path(teaching.sandbox.__file__).parent, Path(calls.__file__).parent
     command = [sys.executable, "-c", BOTH, tmp_path_factory.mktemp("ipython"), *paths]
-    given = {"input": json.dumps(CELLS), "capture_output": True, "text": True}
+    rest = {name: cell for name, (cell, _) in REST.items()}
+    given = {"input": json.dumps([CELLS, rest]), "capture_output": True, "text": True}
     done = subprocess.run(command, check=False, **given)
     _, found, told = done.stderr.rpartition("TOLD")
     assert found, done.stderr
@@ -128,3 +144,10 @@ def test_magics_keep_what_they_keep_in_a_notebook(magics, name):
     ours, theirs, fails, they_fail = magics[name]
     assert ours == theirs and fails == they_fail
     assert bool(ours) == ("keeps nothing" not in name)
+
+
+@pytest.mark.parametrize("name", REST)
+def test_imports_and_functions_below_what_raised_are_there(magics, name):
+    """Or a plot library that is not installed here would cost who imports it above torch all."""
+    there, said = magics[name]
+    assert there == REST[name][1] and said

@@ -76,6 +76,61 @@ def test_what_is_no_notebook_is_not_nothing(roster, folder):  # noqa: F811
     assert [each.learner for each in read_folder(at)] == ["ann"]  # without a roster: nobody's
 
 
+def test_a_platforms_folder_without_a_notebook_says_what_is_in_it(roster, folder):  # noqa: F811
+    """Moodle makes a folder for each learner, whatever is in it."""
+    at = folder(
+        "Ann Lee_301_assignsubmission_file_/04.ipynb.txt=x",
+        "Bob Ray_302_assignsubmission_file_/hw/04.py=x",
+        "Cy Doe_303_assignsubmission_file_/04.ipynb",
+    )
+    ann, bob, cyd = read_folder(at, read_roster(roster(MOODLE)))
+    assert ann.problem == "no notebook was handed in, but 04.ipynb.txt"
+    assert bob.problem == "no notebook was handed in, but 04.py"
+    assert cyd.cells and cyd.note == "not in the roster"
+
+
+def test_what_a_stranger_hands_in_by_a_platform_is_not_lost(folder):  # noqa: F811
+    ann, bob = read_folder(folder("leeann_101_9001_04.zip=x", "raybob_102_9002_04.ipynb"))
+    assert ann.problem == "no notebook was handed in, but leeann_101_9001_04.zip" and bob.cells
+
+
+def test_a_zip_unpacked_where_it_lay_is_read_at_any_depth(folder):  # noqa: F811
+    at = folder(
+        "ann/minivit-course/exercises/04_x.ipynb",
+        "ann/minivit-course/lessons/04_y.ipynb={}",
+        "ann/minivit-course/exercises/.ipynb_checkpoints/04_x.ipynb={}",
+        "ann/__MACOSX/exercises/04_x.ipynb={}",
+        "ann/minivit-course/exercises/._04_x.ipynb={}",
+    )
+    (ann,) = read_folder(at, exercise="04_x")
+    assert ann.cells and ann.note == "graded by its name, 04_x.ipynb; not read: 04_y.ipynb"
+
+
+def test_a_second_version_beside_the_exercise_is_named(folder):  # noqa: F811
+    at = folder("ann/04_x.ipynb={}", "ann/04_x_v2.ipynb", "bob/04_x.ipynb", "bob/04_x (1).ipynb")
+    ann, bob = read_folder(at, exercise="04_x")
+    assert "not read: 04_x_v2.ipynb" in ann.note
+    assert bob.cells and not bob.note  # the same twice
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le"])
+def test_other_encodings_are_read(folder, encoding):  # noqa: F811
+    at = folder("ann.ipynb", "bob.ipynb")
+    text = NOTEBOOK.read_text(encoding="utf-8")
+    (at / "bob.ipynb").write_bytes(text.encode(encoding))
+    ann, bob = read_folder(at)
+    assert bob.cells == ann.cells
+
+
+def test_a_file_that_is_not_read_says_what_to_do(folder):  # noqa: F811
+    at = folder("ann.ipynb", "bob.ipynb", "cyd.ipynb=<<<<<<< HEAD\n{}")
+    (at / "ann.ipynb").write_bytes(b"")
+    with open(at / "bob.ipynb", "r+b") as file:
+        file.truncate(10_000_001)
+    ann, bob, cyd = (each.problem for each in read_folder(at))
+    assert ann == "the file is empty" and "clear its outputs" in bob and "JupyterLab" in cyd
+
+
 def test_capitals_in_the_ending_do_not_matter(roster, folder):  # noqa: F811
     at = folder("ann.IPYNB", "bob/homework.Ipynb")
     assert all(each.cells for each in read_folder(at, read_roster(roster(OWN))))
@@ -135,3 +190,18 @@ def test_what_a_deadline_and_canvas_leave_out_is_said(
     assert "1 of them carry no time" in said
     assert "not in it, without canvas_id: bob, cyd" in said
     assert "4 of 4 points, 7 of 7 cases passed" in (tmp_path / "out/feedback/ann.md").read_text()
+
+
+def test_some_questions_of_an_exercise_are_graded_alone(ready, folder, tmp_path, capsys):  # noqa: F811
+    """Learners who were not asked the others get no zeros for them, on no page and in no table."""
+    at, out = folder("ann.ipynb"), tmp_path / "out"
+    assert grading.main(words(at, out, "--questions=logit-form, patch-matrix")) == 0
+    table = (out / "grades.csv").read_text("utf-8").splitlines()
+    assert table[0].startswith("learner,name,file,patch-matrix,logit-form,points,of")
+    assert ",3,4,7,7," in table[1]
+    assert "masked-reading" not in (out / "feedback/ann.md").read_text("utf-8")
+    capsys.readouterr()
+    assert grading.main(words(at, out)) == 0
+    assert "had marks of logit-form, patch-matrix; now it gets" in capsys.readouterr().out
+    assert grading.main(words(at, out, "--questions=qk-head")) == 1
+    assert "asks patch-matrix, masked-reading" in capsys.readouterr().err

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from teaching import answer_key, schedule
+from teaching import answer_key, exam_sheet, schedule
 from teaching.exercises import ROOT
 from teaching.keys import KEYS
 
@@ -31,6 +31,19 @@ def test_minutes_are_the_notebooks_own(tmp_path):
     notebook.write_text(text % "# none")
     with pytest.raises(ValueError, match="no line"):
         schedule.minutes_of(notebook)
+
+
+def test_readme_and_lesson_00_state_the_hours():
+    minutes = {item: number for item, (_, number) in schedule.items().items()}
+    core = sum(minutes[item] for item in minutes if re.fullmatch(r"0[0-7][ab]?", item))
+    asked = sum(number for item, number in minutes.items() if item.startswith("exercises"))
+    said = {6.5: "six and a half", 9: "nine"}
+    core, asked = (said[round(2 * number / 60) / 2] for number in (core, asked))
+    readme = " ".join((ROOT / "README.md").read_text("utf-8").split())
+    assert f"about {core} hours without the side paths" in readme
+    assert f"about {asked} hours more" in readme
+    first = (ROOT / "lessons" / "00_start_here.ipynb").read_text("utf-8")
+    assert f"about {core} hours of lessons and {asked} of exercises" in first
 
 
 def test_points_are_the_questions_own_and_add_up_to_100():
@@ -102,3 +115,19 @@ def test_every_grade_command_of_the_pages_names_all_that_it_needs():
     assert len(commands) > 1
     for command in commands:
         assert "OUT=" in command and "EXERCISE=" in command, command
+
+
+def test_the_sheet_of_the_exam_has_all_questions_and_no_answer(tmp_path):
+    text = exam_sheet.EXAM.read_text(encoding="utf-8")
+    assert exam_sheet.main([str(tmp_path / "exam.html")]) == 0
+    page = (tmp_path / "exam.html").read_text(encoding="utf-8")
+    answers = [part.split("\n## ")[0] for part in text.split(exam_sheet.ANSWER)[1:]]
+    assert page.count("<section>") == len(answers) == 10 and "60 marks in 90 minutes" in page
+    assert "Answer" not in page and "**" not in page and "src=" not in page
+    for answer in answers:
+        for words in re.split(r"\(\d\)|\([a-z]\)", " ".join(answer.split())):
+            assert len(words) < 20 or words.strip() not in page
+    with pytest.raises(ValueError, match="what would be cut off"):
+        exam_sheet.questions("## 1 · A question (4)\n\nWhy?\n")
+    with pytest.raises(ValueError, match="marks and minutes"):
+        exam_sheet.sheet("# Ten questions\n")

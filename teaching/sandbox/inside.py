@@ -12,6 +12,7 @@ import random
 import re
 import resource
 import sys
+import traceback
 import types
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import calls  # minivit/checks/calls.py
 from frames import Pipe
 
 OUT_OF_MEMORY = 77  # exit status
+DEFINES = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 OPTIONS = {  # what may stand between a magic and its code
     "time": re.compile(r"(\s*--no-raise-error\b)?"),
     "prun": re.compile(r"(\s*-([DlsT]\s*\S+|[rq]+)(?=\s|$))*"),
@@ -181,20 +183,45 @@ def notebook_namespace():
 
 def run(source, name, space):
     """Runs source as IPython reads it, magics and all; the value, where it is one expression."""
-    from IPython.core.inputtransformer2 import TransformerManager
-
-    code = TransformerManager().transform_cell(source)
-    linecache.cache[name] = (len(code), None, code.splitlines(True), name)
-    tree = ast.parse(code, name)
+    tree = parsed(source, name)
     if len(tree.body) == 1 and isinstance(tree.body[0], ast.Expr):
         return eval(compile(ast.Expression(tree.body[0].value), name, "eval"), space)
     exec(compile(tree, name, "exec"), space)
 
 
+def parsed(source, name):
+    from IPython.core.inputtransformer2 import TransformerManager
+
+    code = TransformerManager().transform_cell(source)
+    linecache.cache[name] = (len(code), None, code.splitlines(True), name)
+    return ast.parse(code, name)
+
+
 def run_cell(source, number, space):
-    """Runs one cell; what it raises, in words, or an empty string."""
+    """Runs one cell; what it raises, in words, or an empty string.
+
+    What other cells need of it is there all the same: a plot library that is not installed here, or
+    a drive to be mounted, above `import torch`, must not cost all questions.
+    """
+    name = f"<cell {number}>"
     try:
-        run(source, f"<cell {number}>", space)
+        run(source, name, space)
     except BaseException as error:
-        return f"{type(error).__name__}: {str(error)[:300]}"
+        problem = f"{type(error).__name__}: {str(error)[:300]}"
+        if isinstance(error, Exception) and not problem.startswith(("MemoryError", "Blocking")):
+            define_rest(source, name, space, error)
+        return problem
     return ""
+
+
+def define_rest(source, name, space, error):
+    """The imports, functions and classes of a cell below the statement that raised `error`."""
+    lines = [at.lineno for at in traceback.extract_tb(error.__traceback__) if at.filename == name]
+    if not lines:  # it could not be read, or is one magic
+        return
+    tree = parsed(source, name)
+    below = [node for node in tree.body if node.end_lineno >= lines[0]][1:]
+    for node in below:
+        if isinstance(node, DEFINES):
+            with contextlib.suppress(Exception):
+                exec(compile(ast.Module([node], []), name, "exec"), space)
