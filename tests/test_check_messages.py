@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 import torch
 
-from minivit.checks import QUESTIONS, check
+from minivit.checks import QUESTIONS, check, verdicts
 from teaching.keys import KEYS
 
 
@@ -82,6 +82,23 @@ def test_a_complex_tensor_has_a_real_part(capsys):
     text = said("wave-gain", lambda weights, **_: torch.fft.fft2(weights), capsys)
     assert "gain is complex64; expected float32 or float64; take its real part" in text
     assert "real part" not in said("wave-gain", lambda weights, **_: weights.int(), capsys)
+
+
+def test_who_returns_zeros_is_not_told_to_have_looked_elsewhere(capsys):
+    """Where everybody may be looked at, they are what the table read the other way round gives."""
+    text = said("masked-reading", lambda x, **_: torch.zeros_like(x), capsys)
+    assert "where it must not, or nowhere:" in text
+
+
+def test_what_is_only_near_to_right_is_not_called_by_a_mistake_that_is_near():
+    key = KEYS["diagonal-z"]
+    found = verdicts(key.question, lambda **given: 1.01 * key.reference(**given))
+    assert {verdict.name for verdict in found} == {"score"}
+
+
+def test_what_cannot_be_read_stands_in_no_line_of_an_answer(capsys):
+    text = said("patch-matrix", lambda **given: torch.eye(3).to_sparse(), capsys)
+    assert "to_dense" in text and "in the line" not in text
 
 
 def test_the_right_numbers_in_another_order_are_told(capsys):

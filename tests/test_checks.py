@@ -170,6 +170,16 @@ def test_whole_numbers_numpy_numbers_and_complex_ones():
     assert unpack(pack(result)).returned[0].dtype == "complex64"
 
 
+def test_arrays_are_read_whichever_way_they_lie():
+    ways = [lambda x: x.numpy()[::-1], lambda x: x.numpy()[:, ::-1], lambda x: x.numpy().T]
+    for way in (*ways, lambda x: np.broadcast_to(x.numpy()[0], (3, 2))):
+        given = np.arange(6.0).reshape(3, 2)
+        (array,) = call(way, {"x": given}).returned
+        assert np.array_equal(array.values, way(torch.tensor(given)))
+    (array,) = call(lambda x: (x.double() * -1j).conj().imag, {"x": np.ones(2)}).returned
+    assert np.array_equal(array.values, np.ones(2))
+
+
 def test_a_number_of_a_fault_has_no_sign():
     question = QUESTIONS["sick-layer"]
     patient = question.visible[1]

@@ -3,9 +3,11 @@
 import contextlib
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import nbformat
@@ -15,6 +17,7 @@ from minivit.checks import QUESTIONS
 from teaching import exercises
 from teaching.exercises import BEGIN, END, EXERCISES, SOLUTIONS, exercise, without_solution
 
+ROOT = Path(__file__).resolve().parents[1]
 PAIRS = [(path, EXERCISES / path.name) for path in sorted(SOLUTIONS.glob("*.ipynb"))]
 
 
@@ -25,6 +28,15 @@ def code(path):
 
 def test_exercises_are_what_solutions_make_of_them():
     assert exercises.drift() == [], "run make exercises"
+
+
+@pytest.mark.parametrize("path", [exercise for _, exercise in PAIRS], ids=lambda path: path.stem)
+def test_rules_say_which_packages_there_are_while_grading(path):
+    text = " ".join(cell.source for cell in nbformat.read(path, as_version=4).cells)
+    assert "nor any package that the course does not install" in text
+    named = re.search(r"\(it installs (\w+), (\w+) and (\w+)\)", text).groups()
+    installed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert set(named) <= {re.match(r"[\w-]+", each).group() for each in installed}
 
 
 def test_questions_stand_in_the_order_of_the_exercises():

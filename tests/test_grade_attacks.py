@@ -170,6 +170,12 @@ def test_magics_and_shell_lines_do_nothing_and_plots_may_fail(box):
     assert "a plot that fails" in record["cells"][0][2]
 
 
+def test_a_compiled_function_is_only_called(box):
+    """Compiling takes minutes, and a compiler, which a learner's machine may have."""
+    compiled = HONEST + "products = torch.compile(right, mode='max-autotune')"
+    assert marked(box, [compiled])["points"] == FULL
+
+
 def test_who_stops_reading_is_stopped(box):
     """Also where what it is asked is more than its line holds."""
     box.open(STOPS_READING, ["products"], LIMITS._replace(wall=3))

@@ -92,8 +92,14 @@ def test_pairs_tell_every_factor_apart():
             "unfair",
         ),
         (lambda **given: tuple(each.float() for each in own_stream.plan(**given)), "dtype"),
+        # No place has drawn for itself here, and the message for that one would not be true.
+        (partial(own_stream.variant, order=lambda n, g: torch.zeros(n, dtype=int)), "order"),
+        (
+            partial(own_stream.variant, order=lambda n, g: 2 * torch.randperm(n, generator=g)),
+            "order",
+        ),
     ],
-    ids=["product", "1000", "two in five", "floats"],
+    ids=["product", "1000", "two in five", "floats", "one image alone", "even numbers"],
 )
 def test_more_wrong_answers(answer, name):
     for cases in (QUESTION.visible, KEY.hidden(np.random.default_rng(5))):

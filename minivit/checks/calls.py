@@ -134,12 +134,14 @@ def _name(answer):
 
 
 def _array(item):
+    if isinstance(item, np.ndarray) and item.size <= MOST_NUMBERS:
+        item = item.copy()  # torch reads no array backwards (a[::-1]), and warns of locked ones
     tensor = item.detach() if isinstance(item, torch.Tensor) else torch.as_tensor(item)
     if tensor.numel() > MOST_NUMBERS:
         raise ValueError(f"{tensor.numel():,} numbers came back; at most {MOST_NUMBERS:,} may")
     dtype, device = str(tensor.dtype).removeprefix("torch."), tensor.device.type
     tensor = tensor.real if tensor.is_complex() else tensor
-    return Array(tensor.cpu().to(torch.float64).numpy().copy(), dtype, device)
+    return Array(tensor.cpu().to(torch.float64).numpy(force=True).copy(), dtype, device)
 
 
 def _problem(error, given=()):
@@ -148,7 +150,7 @@ def _problem(error, given=()):
     Where there is no such line, the call itself failed: it has other names for what it is given.
     """
     frames = traceback.extract_tb(error.__traceback__)[1:]
-    own = [frame for frame in frames if not _is_of_a_library(frame.filename)]
+    own = [frame for frame in frames if not _is_of_others(frame.filename)]
     text = f"{type(error).__name__}: {str(error)[:300]}"
     if "a leaf Variable that requires grad" in text:
         text += " A Parameter is changed inside `with torch.no_grad():`"
@@ -157,8 +159,10 @@ def _problem(error, given=()):
     return Problem("raised", text, (own[-1].line or "") if own else "")
 
 
-def _is_of_a_library(file):
-    return "site-packages" in file or PurePath(file).parent.name == "minivit"
+def _is_of_others(file):
+    """Of a library, or of this file: an answer that can't be read stands in no line of its own."""
+    path = PurePath(file)
+    return "site-packages" in path.parts or path.parent.name == "minivit" or file == __file__
 
 
 def belongs(result, arguments) -> bool:

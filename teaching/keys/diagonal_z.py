@@ -100,6 +100,18 @@ def no_root(products, offset):
     return products[:, on].mean(1) / (products[:, ~on].std(1) / on.sum())
 
 
+def against_the_noise(products, offset):
+    on = on_diagonal(products, offset)
+    spread = products[:, ~on].std(1) / math.sqrt(on.sum())
+    return (products[:, on].mean(1) - products[:, ~on].mean(1)) / spread
+
+
+def zeros_left_in(products, offset):
+    on = on_diagonal(products, offset)
+    spread = products.masked_fill(on, 0).flatten(1).std(1) / math.sqrt(on.sum())
+    return products[:, on].mean(1) / spread
+
+
 def mirrored(products, offset):
     return diagonal_z(products, -offset)
 
@@ -171,6 +183,8 @@ KEY = Key(
         Mutant("spread off the main diagonal", main_left_out, "main-left-out"),
         Mutant("spread of the diagonal itself", t_statistic, "own-spread"),
         Mutant("the same, n − 1", t_statistic_unbiased, "own-spread"),
+        Mutant("the mean of the noise taken off", against_the_noise, "score"),
+        Mutant("the spread with zeros for the diagonal", zeros_left_in, "score"),
         Mutant("an identity, rolled", rolled, "rolled"),
         Mutant("one spread for all heads", pooled, "pooled"),
         Mutant("spread of single entries", ratio, "ratio"),

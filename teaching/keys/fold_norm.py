@@ -58,6 +58,10 @@ def no_gain(W_Q, W_K, b_Q, gain, shift):
     return variant(W_Q, W_K, b_Q, gain, shift, 0, 0, 0)
 
 
+def gain_in_preference_alone(W_Q, W_K, b_Q, gain, shift):
+    return variant(W_Q, W_K, b_Q, gain, shift, 0, 0, 1)
+
+
 def left_only(W_Q, W_K, b_Q, gain, shift):
     return variant(W_Q, W_K, b_Q, gain, shift, 1, 0, 0)
 
@@ -144,6 +148,7 @@ KEY = Key(
     },
     mutants=(
         Mutant("the gain ignored", no_gain, "no-gain"),
+        Mutant("the gain in the preference alone", gain_in_preference_alone, "no-gain"),
         Mutant("the gain on the left alone", left_only, "left-only"),
         Mutant("the gain on the right alone", right_only, "right-only"),
         Mutant("divided by the gain", divided_by_gain, "divided-by-gain"),

@@ -59,6 +59,7 @@ def environment(folder):
         "PYTHONPATH": f"{folder}/lib",
         "PYTHONHASHSEED": "0",  # the order of sets is part of an answer now and then
         "OMP_NUM_THREADS": "1",
+        "TORCH_COMPILE_DISABLE": "1",  # a compiler's minutes would be the learner's
         "MPLBACKEND": "Agg",
         "MINIVIT_CACHE": "/tmp/cache",
         "IPYTHONDIR": "/tmp/ipython",

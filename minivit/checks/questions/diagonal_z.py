@@ -156,13 +156,14 @@ MISTAKES = ANSWER.diagnoses(
         1,
         lambda arguments: (np.abs(by_loops(arguments)),),
     ),
-    # The last one: with small scores its tolerance takes in other mistakes.
     Mistake(
         "own-spread",
         "The spread is that of the diagonal itself. Chance is what the *other* entries show.",
         1,
-        _with(spread=lambda matrix, on, _: matrix[on].std()),
-        5e-2,  # m or m − 1
+        tuple(
+            _with(spread=lambda matrix, on, _, lost=lost: matrix[on].std(ddof=lost))
+            for lost in (0, 1)  # m or m − 1
+        ),
     ),
 )
 

@@ -125,7 +125,12 @@ def _scaled(arguments):
 
 
 MISTAKES = ANSWER.diagnoses(
-    Mistake("no-gain", "The gain has no effect at all.", 2, _gains(0, 0, 0)),
+    Mistake(
+        "no-gain",
+        "The gain has no effect on the form.",
+        2,
+        (_gains(0, 0, 0), _gains(0, 0, 1)),
+    ),
     Mistake(
         "left-only",
         "The gain is on the side that looks alone. The token looked at went through the same norm.",

@@ -151,7 +151,7 @@ MISTAKES = (
         ),
         Mistake(
             "table-inverted",
-            "It looks exactly where it must not: 1 means that looking is allowed.",
+            "It looks exactly where it must not, or nowhere: 1 means that looking is allowed.",
             1,
             _with(before=lambda logits, table: np.where(table > 0, -np.inf, logits), **KEPT),
         ),

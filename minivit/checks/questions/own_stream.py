@@ -1,6 +1,13 @@
 """Lesson 05: an epoch's order and flips, from seed and epoch alone."""
 
-from minivit.checks.plans import from_one, judge, plans, shared, unset
+from minivit.checks.plans import (
+    drawn_place_by_place,
+    from_one,
+    judge,
+    plans,
+    shared,
+    unset,
+)
 from minivit.checks.question import Case, Diagnosis, Question
 
 STATEMENT = """\
@@ -100,6 +107,7 @@ DIAGNOSES = (
         "order",
         "Some images come twice, and others not at all: each place drew for itself. An order is a "
         "permutation.",
+        drawn_place_by_place,
     ),
     _known("flips-though-off", 3, "off", "Images are mirrored although flip is False."),
     _known(
