@@ -7,8 +7,9 @@ contrast, or says "not tested".
 import re
 from pathlib import Path
 
-from benchmarks import claims_pretrained, findings, replication, ship
+from benchmarks import claims_pretrained, findings, patch_scale, replication, ship
 from benchmarks.claims_of_others import CLAIMS
+from benchmarks.rates import SEEDS
 from benchmarks.statements import VARIANTS, Runs, contrast
 from benchmarks.study import BETTER, EQUAL, LOUDEST
 from minivit.evidence import points, verdict
@@ -147,10 +148,11 @@ def _one_factor(runs):
     if controls:
         controls = f" With mimetic's factor in the control, too, not chosen for it, {controls}."
     factors = ", ".join(f"{arm} × {v.partition('=')[2]}" for arm, v in LOUDEST.items())
+    tried = f"of {1 + len(patch_scale.GRID)} that were tried with {len(SEEDS)} seeds"
     return [
         f"**A simpler change** ({BETTER}): plain with {VARIANTS[LOUDEST['plain']]}, and nothing "
-        f"else, − plain: {points(alone)}. Where plain and mimetic each have the factor that is "
-        f"best for them on validation images ({factors}), mimetic − plain: {points(left)}."
+        f"else, − plain: {points(alone)}. Where plain and mimetic each have the factor that did "
+        f"best for them on validation images, {tried} ({factors}), mimetic − plain: {points(left)}."
         f"{controls} Why: open. (Asked after the runs with × 4 were seen.)",
         "",
     ]
@@ -166,10 +168,20 @@ def _equal_logits(runs):
     title = "A sharper start"
     if {*map(verdict, gains)} == {"holds"}:
         title += " is not it"
+    sharper = [runs("plain", EQUAL["plain"])]
+    own, above = contrast(sharper, [runs("plain")]), contrast([runs("mimetic")], sharper)
+    alone = ""
+    if own is not None and above is not None:
+        alone = (
+            f" Plain whose logits spread as far (× {EQUAL['plain'].partition('=')[2]}) − plain: "
+            f"{points(own)}; mimetic − that: {points(above)}."
+        )
     return [
         f"**{title}** ({BETTER}): before training mimetic's logits spread further than rotated's. "
         f"With rotated's W_Q W_Kᵀ {more} they spread alike, and mimetic − rotated is "
-        f"{points(gains[0])}; with mimetic's {less} it is {points(gains[1])}. (Asked last.)",
+        f"{points(gains[0])}; with mimetic's {less} it is {points(gains[1])}.{alone} "
+        "(Asked last.) Not evened out by any control: on their way through an untrained network "
+        "tokens shrink under −I, and grow in the controls (lesson 05). Why −I helps: open.",
         "",
     ]
 
