@@ -135,12 +135,12 @@ def product_panels(products, *, title, source, limit=None):
 
 
 def line_plot(lines, *, title, source, x, y, marks=None):
-    """Lines over numbers, each with a colour and a dash of its own.
+    """Lines over numbers, no two with the same colour and dash.
 
-    lines: name → (x values, y values); one named after an arm, as "plain" or "plain, trained",
-    looks as that arm does in `training_curves`. x, y: the titles of the axes. marks: name → where
-    on the x axis a dashed vertical line stands. Raises ValueError for more lines than there are
-    styles.
+    lines: name → (x values, y values); one named after an arm, as "plain" or "plain, step 0", looks
+    as that arm does in `training_curves`, and a second of the arm has its colour in another dash.
+    x, y: the titles of the axes. marks: name → where on the x axis a dashed vertical line stands.
+    Raises ValueError for more lines than there are styles.
     """
     if len(lines) > len(_COLOURS):
         raise ValueError(f"{len(lines)} lines; at most {len(_COLOURS)} can be told apart")
@@ -163,13 +163,14 @@ def line_plot(lines, *, title, source, x, y, marks=None):
 
 
 def _line_styles(names):
-    """Name → style: an arm's own for the first line of that arm, else the next that is free."""
+    """Name → style: an arm's colour for its first two lines, else the next that is free."""
     arms = {**{arm: arm for arm in ARM_NAMES}, **{name: arm for arm, name in ARM_NAMES.items()}}
-    first = {}
+    styles, seen = {}, []
     for name in sorted(names):  # "plain" before "plain, trained", wherever they stand
-        if arm := arms.get(name.split(",")[0]):
-            first.setdefault(arm, name)
-    styles = {name: _STYLE[arm] for arm, name in first.items()}
+        arm = arms.get(name.split(",")[0])
+        if arm and seen.count(arm) < 2:
+            styles[name] = _again(_STYLE[arm]) if arm in seen else _STYLE[arm]
+            seen.append(arm)
     taken = {style["color"] for style in styles.values()}
     free = (
         {"color": colour, "dash": dash, "width": 3}
@@ -177,6 +178,10 @@ def _line_styles(names):
         if colour not in taken
     )
     return {name: styles.get(name) or next(free) for name in names}
+
+
+def _again(style):
+    return {**style, "dash": "dot" if style["dash"] == "dash" else "dash"}
 
 
 def _whole_steps(figure):

@@ -119,7 +119,9 @@ def test_the_weights_of_the_atlas_have_the_numbers_of_the_atlas():
 def test_the_record_of_the_surgery_is_whole():
     record = atlas.load(DEIT).about["surgery"]
     assert "200 training images of CIFAR-10" in record["images"] and len(record["rotations"]) == 5
-    assert all(0 <= share <= 1 for share in (record["identity"], *record["rotations"]))
+    assert all(
+        0 <= share <= 1 for share in (record["identity"], *record["rotations"], record["twice"])
+    )
 
 
 def test_gpt2_is_there_in_numbers_alone():

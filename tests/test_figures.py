@@ -155,6 +155,7 @@ def test_an_arm_looks_the_same_in_every_figure():
     assert own["plain"] == theirs["plain"] and own["mimetic"] == theirs["mimetic"]
     assert own["norm-matched"] == theirs["norm-matched"]
     assert lines("mimetic, measured", "b")["mimetic, measured"] == theirs["mimetic"]
+    assert own["plain, trained"].color == own["plain"].color != own["DeiT-Tiny"].color
     for names in (own, lines("mimetic, step 0", "plain", "mimetic", "a", "b", "c", "d")):
         assert len({(line.color, line.dash) for line in names.values()}) == len(names)
 

@@ -72,8 +72,9 @@ def make(name, folder):
 def operate(name, images=200, rotations=5):
     """How often the model answers the same without the multiple of I in its W_Q W_Kᵀ.
 
-    And, as controls, without as large a multiple of random rotations. The images are CIFAR-10's,
-    which the model was not trained on: what counts is whether its answer stays.
+    And, as controls, without as large a multiple of random rotations, and with the multiple of I
+    put in once more. The images are CIFAR-10's, which the model was not trained on: what counts is
+    whether its answer stays.
     """
     photos = cifar10()[0].subset(images, seed=0)
     model = load_pretrained(name)
@@ -96,6 +97,7 @@ def operate(name, images=200, rotations=5):
         "images": f"{len(photos.images)} training images of {photos.name}, seed 0",
         "identity": share_that_stays(torch.eye(dim)),
         "rotations": [share_that_stays(rotation(seed)) for seed in range(rotations)],
+        "twice": share_that_stays(-torch.eye(dim)),
     }
 
 
