@@ -164,8 +164,8 @@ def _equal_logits(runs):
     rotated, plain = map(points, gains)
     return [
         f"**{title}** ({BETTER}): before training mimetic's logits spread further than the "
-        f"others'. With W_Q W_Kᵀ so enlarged that they spread alike, mimetic − rotated is {rotated},"
-        f" and mimetic − plain is {plain}. (Asked later still.)",
+        "others'. With W_Q W_Kᵀ so enlarged that they spread alike, mimetic − rotated is "
+        f"{rotated}, and mimetic − plain is {plain}. (Asked later still.)",
         "",
         "**What no control shares**: on their way through an untrained network tokens shrink under "
         "−I, and grow in the controls (lesson 05). Why −I helps is open.",
