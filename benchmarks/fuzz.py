@@ -122,9 +122,10 @@ _listeners = []
 
 @cache  # an audit hook can't be taken away again, so there is one
 def _listen():
-    def hook(event, _):
-        for seen in _listeners:
-            if event in FORBIDDEN:
+    # Its own names for both: it outlives the module when Python ends.
+    def hook(event, _, listeners=_listeners, forbidden=FORBIDDEN):
+        for seen in listeners:
+            if event in forbidden:
                 seen.add(event)
 
     sys.addaudithook(hook)
