@@ -11,7 +11,7 @@ from benchmarks import claims_pretrained, findings, patch_scale, replication, sh
 from benchmarks.claims_of_others import CLAIMS
 from benchmarks.rates import SEEDS
 from benchmarks.statements import VARIANTS, Runs, contrast, length
-from benchmarks.study import BETTER, EQUAL, LONG, LOUDEST
+from benchmarks.study import BETTER, DATA_SIZES, EQUAL, LONG, LOUDEST
 from minivit.evidence import points, verdict
 from minivit.figures import ARM_NAMES
 from minivit.init import BASES
@@ -20,6 +20,7 @@ from minivit.storage import write_text
 
 ROOT = Path(__file__).parents[1]
 COMPARED = ("plain", "norm_matched", "rotated")
+PAIRED = ("plain", "rotated")
 MARKS = ("<!-- results -->", "<!-- /results -->")
 
 
@@ -175,16 +176,19 @@ def _equal_logits(runs):
 
 def _longer(runs):
     """A line on what is left of the gain after more steps."""
-    gains = {arm: runs.gain("mimetic", arm, LONG) for arm in ("plain", "rotated")}
-    if None in gains.values():
+    short = DATA_SIZES[-1]
+    gains = [runs.gain(variant=short), *(runs.gain("mimetic", arm, LONG) for arm in PAIRED)]
+    if None in gains:
         return []
-    words = ", ".join(f"mimetic − {arm} is {points(gain)}" for arm, gain in gains.items())
-    title = "Longer training"
-    if {*map(verdict, gains.values())} == {"holds"}:
-        title += " leaves a gain"
+    less, kept = runs.excess(LONG, short), {*map(verdict, gains)} == {"holds"}
+    title = "Longer training" + " leaves a gain" * kept
+    if kept and verdict(less) == "does not hold":
+        title = "Longer training leaves less of it"
+    before, after, rotated = map(points, gains)
     return [
-        f"**{title}** ({BETTER}): after {length(LONG)} {words}. (Asked last, after mimetic's runs "
-        "were seen.)",
+        f"**{title}** ({BETTER}): mimetic − plain is {before}, after {length(short)}, and {after}, "
+        f"after {length(LONG)}. Mimetic − rotated is {rotated} there. (Asked last, after mimetic's "
+        "runs were seen.)",
         "",
     ]
 

@@ -1092,7 +1092,7 @@ def test_07_final_runs_are_shown_or_said_to_be_missing(lesson_07, monkeypatch, c
     monkeypatch.setattr(protocol, "RATES", table)
 
     def accuracy(arm):
-        gain = 0.01 if "heads=8" in arm.variant else 0.03
+        gain = {"heads=8": 0.01, "subset=45000,epochs=6": 0.02}.get(arm.variant, 0.03)
         level = 0.5 - 0.06 * (arm.base == "vit_trunc_normal") + 0.02 * ("scale=4" in arm.variant)
         level += {"qk_scale=2.6": 0.02, "qk_scale=0.36": 0.01}.get(arm.variant, 0)
         return level + gain * (arm.attention == "mimetic") + 1e-4 * ((arm.seed * 7) % 5)
@@ -1117,8 +1117,10 @@ def test_07_final_runs_are_shown_or_said_to_be_missing(lesson_07, monkeypatch, c
             assert re.search(r"mimetic, logits as narrow − rotated +\+4\.0 ", printed)
             assert re.search(r"gain with 1 head − gain with 8 +\+2\.0 ", printed)
             assert re.search(r"2,250 images, 40 epochs +\+3\.0 .*n = 3", printed)
+            assert re.search(r"45,000 images, 6 epochs +\+2\.0 .*n = 5", printed)
+            assert re.search(r"gain after 6 epochs − gain after 2 +−1\.0 .*n = 3", printed)
             assert len(shown) == 2 and "8 heads +1.0" in alt_text(shown.pop())
             shown.clear()
         else:
-            rows = 14 + len(given["changes"])  # 8 above them, 6 below
+            rows = 15 + len(given["changes"])  # 8 above them, 7 below
             assert "−" in printed and printed.count("not recorded yet") == rows and not shown

@@ -30,6 +30,8 @@ NARROW = (
 )
 FLIPPED = "With +I in OV, the rest of mimetic still ends higher than plain."
 HEADS = "Mimetic gains more with 1 head than with 8."
+ALL = "Mimetic ends higher than plain on 45,000 images (100 %)."
+LONG = "Mimetic ends higher than {} after 6 epochs of 45,000 images (8,436 steps)."
 # (page, words around the numbers, a statement for each {})
 QUOTED = [
     ("guide", "above plain, norm-matched is at {}, and rotated,", [STRONG + SIZE]),
@@ -51,6 +53,11 @@ QUOTED = [
     ("guide", "with shuffled ones {} is left", [SHUFFLED]),
     ("guide", "patch embedding × 4, and nothing else, gains {}, and", [LOUDER]),
     ("guide", "mimetic gains {} over it where both have it", [BOTH_LOUDER]),
+    (
+        "guide",
+        "is {} above plain after 2 epochs, and {} after 6 (above rotated {} there; asked last)",
+        [ALL, LONG.format("plain"), LONG.format("rotated")],
+    ),
     ("exam", "the gain with 1 head minus that with 8, is {}.", [HEADS]),
     (
         "exam",
@@ -112,7 +119,7 @@ def test_numbers_in_the_instructors_pages_are_those_of_the_records():
         ("guide", "−2.0 [−3.1, −0.8], −2.2 [−3.6, −0.7]", "−2.2 [−3.6, −0.7], −2.0 [−3.1, −0.8]"),
         ("guide", "gains +2.1 [+1.8, +2.4] †", "gains +2.1 [+1.8, +2.4]"),
         ("exam", "has +0.9 [+0.2, +1.5]", "has +0.9 [+0.2, +1.5] †"),
-        ("exam", "46 questions", "41 questions"),
+        ("exam", "48 questions", "41 questions"),
         ("ta_sheet", "negative in 69", "negative in 96"),
         ("ta_sheet", "What not to answer", "One more: +9.9 [+9.0, +9.9]"),
     ],
