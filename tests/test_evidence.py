@@ -369,7 +369,7 @@ def test_readme_says_what_is_left_of_the_gain_after_longer_training(chosen):
     assert re.search(gain + r".*, and \+[23]\.\d [^(]*n = 5, after 6 epochs of .*\(8,436 ", usual)
     assert re.search(r"rotated is \+[23]\.\d \[.*n = 5 there\. \(A", usual)
     assert "leaves" not in lifted and re.search(r", and −\d\.\d \[.*, after 6 epochs", lifted)
-    assert "leaves less of it**" in lines("plain", 0.015)[0]
+    assert "leaves less of the gain**" in lines("plain", 0.015)[0]
     assert "leaves" not in lines("rotated", 0.05)[0]
     assert lines("plain", 0, "rotated", 3) == []
 
