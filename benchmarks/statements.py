@@ -3,7 +3,7 @@
 from functools import cache
 from typing import NamedTuple
 
-from benchmarks.study import BETTER, DATA_SIZES, EQUAL, LONG, LOUDEST, PLAN
+from benchmarks.study import BETTER, DATA_SIZES, EQUAL, EQUAL_TOKENS, LONG, LOUDEST, PLAN
 from minivit import evidence
 from minivit.evidence import final_runs
 from minivit.init import BASES
@@ -174,7 +174,7 @@ def statements(records):
     for control in ("plain", "rotated"):
         text = f"Mimetic ends higher than {control} after {length(LONG)}. {HALF}"
         made.append(Statement(text, runs.gain("mimetic", control, LONG)))
-    return made
+    return made + _equal_tokens(runs)
 
 
 def _equal_logits(runs):
@@ -201,6 +201,28 @@ def _equal_logits(runs):
             f"Logits that spread as far as mimetic's ({times['plain']}), and nothing else, let "
             f"plain end higher. {LAST}",
             contrast([equal["plain"]], [plain]),
+        ),
+    ]
+
+
+def _equal_tokens(runs):
+    """Statements on the size of tokens at the start: is it that, and not the identity?"""
+    equal = {arm: runs(arm, variant) for arm, variant in EQUAL_TOKENS.items()}
+    times = {arm: f"× {variant.rpartition('=')[2]}" for arm, variant in EQUAL_TOKENS.items()}
+    return [
+        Statement(
+            f"Mimetic ends higher than plain whose tokens are as small ({times['plain']}). {LAST}",
+            contrast([runs("mimetic")], [equal["plain"]]),
+        ),
+        Statement(
+            f"Mimetic whose tokens are as large as rotated's ({times['mimetic']}) ends higher than "
+            f"rotated. {LAST}",
+            contrast([equal["mimetic"]], [runs("rotated")]),
+        ),
+        Statement(
+            f"Tokens as small as mimetic's ({times['plain']}), and nothing else, let plain end "
+            f"higher. {LAST}",
+            contrast([equal["plain"]], [runs("plain")]),
         ),
     ]
 

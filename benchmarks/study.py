@@ -65,6 +65,12 @@ LOUDEST = {"plain": "patch_scale=4", "mimetic": "patch_scale=4"}
 # Factors on W_Q W_Kᵀ. With them logits of rotated and plain spread as mimetic's do at the start,
 # and mimetic's as rotated's (`python -m benchmarks.logit_spread`).
 EQUAL = {"rotated": "qk_scale=2.6", "plain": "qk_scale=9", "mimetic": "qk_scale=0.36"}
+# A factor on all that enters the first block. With it plain's tokens are on average as small as
+# mimetic's at the start, and mimetic's as large as rotated's (`python -m benchmarks.token_size`).
+EQUAL_TOKENS = {
+    "plain": "patch_scale=0.4,position_scale=0.4",
+    "mimetic": "patch_scale=2.1,position_scale=2.1",
+}
 # All images and 4.5 times the recipe's steps: plain's and rotated's turn at `time_to`'s recipe.
 LONG = "subset=45000,epochs=6"
 PLAN = (
@@ -89,6 +95,10 @@ PLAN = (
     ),
     Question(name="data size", variants=DATA_SIZES, seeds=FINAL_SEEDS[:3]),
     Question(name="longer training", arms=(*PAIR, "rotated"), variants=(LONG,)),
+    *(
+        Question(name=f"equal tokens, {arm}", arms=(arm,), variants=(variant,))
+        for arm, variant in EQUAL_TOKENS.items()
+    ),
 )
 
 
