@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks import patch_scale, replication
 from benchmarks import rates as rates_module
 from benchmarks.statements import VARIANTS, Runs, contrast, images, length, statements
-from benchmarks.study import BETTER, DATA_SIZES, EQUAL, LONG, PLAN, missing
+from benchmarks.study import BETTER, DATA_SIZES, EQUAL, EQUAL_TOKENS, LONG, PLAN, missing
 from minivit.compare import DEFAULT_ARMS
 from minivit.evidence import plain_threshold, points, time_to, verdict, withstand
 from minivit.figures import ARM_NAMES
@@ -25,6 +25,23 @@ COMMAND = "python -m minivit compare --role final --scale laptop"
 SEEDS = "--seeds 0 1 2 3 4"
 
 
+LOGITS = (
+    "Logits that spread as far as another arm's at the start",
+    "The controls have weights as large as mimetic's, and their logits spread less (`python -m "
+    "benchmarks.logit_spread`). A factor on W_Q W_Kᵀ, found on validation images without training, "
+    "gives rotated and plain the spread of mimetic, and mimetic that of rotated.",
+    "W_Q W_Kᵀ",
+)
+TOKENS = (
+    "Tokens on average as large as another arm's at the start",
+    "Tokens shrink under −I on their way through an untrained network, and grow in plain and in "
+    "the controls (`python -m benchmarks.token_size`). A factor on all that enters the first "
+    "block, found on validation images without training, makes plain's as small as mimetic's, on "
+    "average over the blocks, and mimetic's as large as rotated's.",
+    "what enters the first block",
+)
+
+
 def page(records, tuning, factors=(), again=()):
     """The whole of FINDINGS.md.
 
@@ -36,7 +53,8 @@ def page(records, tuning, factors=(), again=()):
     parts += [replication.section(records, again)]
     parts += [
         _halves(records),
-        _equal(records),
+        _equal(records, EQUAL, *LOGITS),
+        _equal(records, EQUAL_TOKENS, *TOKENS),
         _variants(records),
         _factors(factors),
         _sizes(records),
@@ -133,28 +151,26 @@ def _halves(records):
     return "\n".join(lines)
 
 
-def _equal(records):
+def _equal(records, variants, title, words, factor_on):
+    """A table of arms that a factor makes alike in something: LOGITS, TOKENS."""
     runs = Runs(records)
-    found = [(arm, runs(arm, variant)) for arm, variant in EQUAL.items()]
+    found = [(arm, runs(arm, variant)) for arm, variant in variants.items()]
     if not all(own for _, own in found):
         return ""
     lines = [
-        f"## Logits that spread as far as another arm's at the start ({BETTER})",
+        f"## {title} ({BETTER})",
         "",
-        "The controls have weights as large as mimetic's, and their logits spread less "
-        "(`python -m benchmarks.logit_spread`). A factor on W_Q W_Kᵀ, found on validation images "
-        "without training, gives rotated and plain the spread of mimetic, and mimetic that of "
-        "rotated. Learning rates are those of the arms without it.",
+        f"{words} Learning rates are those of the arms without it.",
         "",
-        "| arm | W_Q W_Kᵀ | n | test, % | minus the arm without | mimetic minus this |",
+        f"| arm | {factor_on} | n | test, % | minus the arm without | mimetic minus this |",
         "|---|---|---|---|---|---|",
     ]
     for arm, own in found:
-        usual, factor = runs(arm), EQUAL[arm].partition("=")[2]
+        usual, factor = runs(arm), variants[arm].rpartition("=")[2]
         moved, under = contrast([own], [usual]), contrast([runs("mimetic")], [own])
         cells = [ARM_NAMES[arm], f"× {factor}", len(own), _level(own), points(moved), points(under)]
         lines.append(f"| {' | '.join(map(str, cells))} |")
-    commands = [f"--arms {arm} --variant {variant}" for arm, variant in EQUAL.items()]
+    commands = [f"--arms {arm} --variant {variant}" for arm, variant in variants.items()]
     lines += ["", f"`{COMMAND} {SEEDS} --bases {BETTER} {commands[0]}`, and so on"]
     return "\n".join(lines)
 

@@ -26,7 +26,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from minivit.bases import BASES, DRAWN, normal
-from minivit.layers import attention_layers, branch_scale, is_sharded
+from minivit.layers import attention_layers, branch_scale, is_sharded, norms_after
 from minivit.runtime import cpu_cores, one_thread, stream
 
 
@@ -101,8 +101,8 @@ def mimetic_(model, settings=Mimetic(), *, qk=True, ov=True, generator=None):
     Rewrites attention weights only: biases, everything else, dtype, device and requires_grad stay.
     So do positions, and they matter: with positions that start random and small, as timm's and
     torchvision's do, our runs ended below plain; see benchmarks/FINDINGS.md and
-    `model.sincos_positions`. A LayerScale that starts near 0 hides what is written, and a warning
-    says so.
+    `model.sincos_positions`. A warning is given where a LayerScale that starts near 0 hides what is
+    written, and for post-norm blocks, on which nothing was tried here.
     qk=False or ov=False leaves that pair as it is, and the other gets the same noise as without it.
 
     An nn.MultiheadAttention is taken for self-attention: weights do not tell that one pools, as in
@@ -236,7 +236,7 @@ def _rewrite_(model, control, settings, qk, ov, generator):
     layers = attention_layers(model)
     for layer in layers:
         _check_layer(layer.qkv, layer.proj, layer.heads, f"{layer.name}: ")
-    _warn_of_layer_scale(model, layers)
+    _warn_of_other_blocks(model, layers)
     sizes = [(len(layer.proj), layer.heads) for layer in layers]
     factors = [mimetic_factors(*size, settings, qk, ov, generator) for size in sizes]
     if control is not None:
@@ -247,7 +247,13 @@ def _rewrite_(model, control, settings, qk, ov, generator):
     return model
 
 
-def _warn_of_layer_scale(model, layers):
+def _warn_of_other_blocks(model, layers):
+    if any(norms_after(model, layer.name) for layer in layers):
+        warnings.warn(
+            "this model normalises after attention (post-norm; nn.TransformerEncoderLayer does "
+            "unless norm_first=True); mimetic initialization was tried on pre-norm blocks here",
+            stacklevel=4,
+        )
     scale = min(branch_scale(model, layer) for layer in layers)
     if scale < 0.1:
         warnings.warn(

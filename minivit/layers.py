@@ -126,6 +126,15 @@ def branch_scale(model, layer):
     return 1.0 if gamma is None else gamma.detach().abs().mean().item()
 
 
+def norms_after(model, layer_name):
+    """Whether the block around a layer normalises what attention gives, not what it takes.
+
+    As nn.TransformerEncoderLayer does unless norm_first=True, and timm's ResPostBlock.
+    """
+    block = model.get_submodule(layer_name.rpartition(".")[0])
+    return not getattr(block, "norm_first", True) or "PostBlock" in type(block).__name__
+
+
 def is_sharded(tensor):
     """Whether it is a DTensor, as fully_shard leaves it; said without importing that."""
     return hasattr(tensor, "device_mesh")

@@ -350,6 +350,29 @@ def test_readme_says_whether_the_gain_is_a_sharper_start(chosen):
     assert "A sharper start" not in claims.readme_results(last)
 
 
+def test_readme_says_whether_the_gain_is_small_tokens(chosen):
+    def line(lift, arm="plain", without=None):
+        """lift: of the arm with the factor."""
+        runs = [
+            replace(r, final_accuracy=r.final_accuracy + lift)
+            if (r.attention, r.variant) == (arm, study.EQUAL_TOKENS[arm])
+            else r
+            for r in STUDY
+            if (r.attention, r.variant, r.seed) != without
+        ]
+        (found,) = re.findall(r"\*\*.*tokens shrink.*", claims.readme_results(runs))
+        return found
+
+    usual = line(0)
+    assert "Small tokens are not it** (torch_default)" in usual
+    assert re.search(r"\(× 0\.4\), mimetic − plain is \+[23]\.\d \[", usual)
+    assert re.search(r"\(× 2\.1\), mimetic − rotated is \+[23]\.\d \[", usual)
+    assert "Small tokens**" in line(0.05) and "mimetic − plain is −" in line(0.05)
+    assert "Small tokens**" in line(-0.05, "mimetic")
+    for arm, variant in study.EQUAL_TOKENS.items():
+        assert "What no control shares" in line(0, without=(arm, variant, 4))
+
+
 def test_readme_says_what_is_left_of_the_gain_after_longer_training(chosen):
     def lines(arm, lift, *without):
         """lift: of an arm's runs that are longer."""
@@ -367,7 +390,7 @@ def test_readme_says_what_is_left_of_the_gain_after_longer_training(chosen):
         r"leaves a gain\*\* .* is \+[23]\.\d [^(]*n = 3, after 2 epochs of 45,000 images \(2,812 s"
     )
     assert re.search(gain + r".*, and \+[23]\.\d [^(]*n = 5, after 6 epochs of .*\(8,436 ", usual)
-    assert re.search(r"rotated is \+[23]\.\d \[.*n = 5 there\. \(A", usual)
+    assert re.search(r"rotated is \+[23]\.\d \[.*n = 5 there\. \(Asked a", usual)
     assert "leaves" not in lifted and re.search(r", and −\d\.\d \[.*, after 6 epochs", lifted)
     assert "leaves less of the gain**" in lines("plain", 0.015)[0]
     assert "leaves" not in lines("rotated", 0.05)[0]

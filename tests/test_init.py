@@ -526,6 +526,17 @@ def test_a_layer_that_pools_can_be_left_out(make):
     assert torch.equal(qk(AttentionWeights.of(model.blocks)), qk(AttentionWeights.of(whole)))
 
 
+@pytest.mark.parametrize("first, heard", [(False, 1), (True, 0)])
+def test_blocks_that_normalise_after_attention_are_said(first, heard):
+    block = torch.nn.TransformerEncoderLayer(DIM, HEADS, DIM, batch_first=True, norm_first=first)
+    model = torch.nn.TransformerEncoder(block, 2, enable_nested_tensor=False)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        minivit.init.mimetic_(model)
+    assert len([w for w in said if "post-norm" in str(w.message)]) == heard == len(said)
+    assert all(w.filename == __file__ for w in said)  # the caller's line is named
+
+
 @pytest.mark.parametrize("scale, heard", [(1e-5, 1), (0.3, 0), (None, 0)])
 def test_a_layer_scale_that_hides_what_is_written_is_said(scale, heard):
     with warnings.catch_warnings(record=True) as said:
