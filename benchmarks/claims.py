@@ -178,6 +178,7 @@ def _equal_tokens(runs):
     gains = [
         contrast([runs("mimetic")], [runs("plain", small)]),
         contrast([runs("mimetic", large)], [runs("rotated")]),
+        contrast([runs("plain", small)], [runs("plain")]),
     ]
     shrink = (
         "on their way through an untrained network tokens shrink under −I, and grow in plain and "
@@ -185,12 +186,13 @@ def _equal_tokens(runs):
     )
     if None in gains:
         return f"**What no control shares**: {shrink} Why −I helps is open."
-    title = "Small tokens" + " are not it" * ({*map(verdict, gains)} == {"holds"})
+    title = "Small tokens" + " are not it" * ({*map(verdict, gains[:2])} == {"holds"})
     down, up = (variant.rpartition("=")[2] for variant in (small, large))
-    plain, rotated = map(points, gains)
+    plain, rotated, moved = map(points, gains)
     return (
         f"**{title}** ({BETTER}): {shrink} Where a factor on all that enters the first block makes "
-        f"plain's as small on average (× {down}), mimetic − plain is {plain}. Where it makes "
+        f"plain's as small on average (× {down}), plain changes by {moved}, and mimetic − plain is "
+        f"{plain}. Where it makes "
         f"mimetic's as large as rotated's (× {up}), mimetic − rotated is {rotated}. (Asked last.) "
         "That tokens shrink at all, no control shares. Why −I helps is open."
     )

@@ -98,7 +98,7 @@ def test_what_is_only_near_to_right_is_not_called_by_a_mistake_that_is_near():
 
 def test_what_cannot_be_read_stands_in_no_line_of_an_answer(capsys):
     text = said("patch-matrix", lambda **given: torch.eye(3).to_sparse(), capsys)
-    assert "to_dense" in text and "in the line" not in text
+    assert "Sparse layout" in text and "in the line" not in text
 
 
 def test_the_right_numbers_in_another_order_are_told(capsys):

@@ -23,6 +23,8 @@ SMALL = "Mimetic ends higher than plain: sin-cos positions × 0.04, so as small 
 SHUFFLED = "With shuffled positions (near ones not alike), mimetic still ends higher than plain."
 LOUDER = "Patch embedding × 4, and nothing else, lets plain end higher."
 BOTH_LOUDER = "Mimetic ends higher than plain: patch embedding × 4."
+SMALL_TOKENS = "Tokens as small as mimetic's (× 0.4), and nothing else, let plain end higher."
+LARGE_TOKENS = "Mimetic whose tokens are as large as rotated's (× 2.1) ends higher than rotated."
 WIDE = "Mimetic ends higher than rotated whose logits spread as far (W_Q W_Kᵀ × 2.6)."
 NARROW = (
     "Mimetic whose logits spread no further than rotated's (W_Q W_Kᵀ × 0.36) ends higher than "
@@ -48,6 +50,12 @@ QUOTED = [
     ),
     ("guide", "mimetic ends {} above a rotated whose logits spread as far", [WIDE]),
     ("guide", "whose logits spread no further than rotated's, at {} above rotated.", [NARROW]),
+    (
+        "guide",
+        "on average over the blocks, plain is at {} from plain as it is, and mimetic with tokens "
+        "as large as rotated's at {} above rotated.",
+        [SMALL_TOKENS, LARGE_TOKENS],
+    ),
     ("guide", "with +I in OV the rest of mimetic is at {} above plain", [FLIPPED]),
     ("guide", "ends *below* plain ({}, {});", [RANDOM, SMALL]),
     ("guide", "with shuffled ones {} is left", [SHUFFLED]),
@@ -119,7 +127,7 @@ def test_numbers_in_the_instructors_pages_are_those_of_the_records():
         ("guide", "−2.0 [−3.1, −0.8], −2.2 [−3.6, −0.7]", "−2.2 [−3.6, −0.7], −2.0 [−3.1, −0.8]"),
         ("guide", "gains +2.1 [+1.8, +2.4] †", "gains +2.1 [+1.8, +2.4]"),
         ("exam", "has +0.9 [+0.2, +1.5]", "has +0.9 [+0.2, +1.5] †"),
-        ("exam", "48 questions", "41 questions"),
+        ("exam", "51 questions", "41 questions"),
         ("ta_sheet", "negative in 69", "negative in 96"),
         ("ta_sheet", "What not to answer", "One more: +9.9 [+9.0, +9.9]"),
     ],
