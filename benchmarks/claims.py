@@ -94,8 +94,9 @@ def readme_results(records, again=()):
     if not rows:
         return ""
     data = " and ".join(sorted({r.data["name"] for r in records if r.role == "final"}))
-    twice = " and ".join(replication.bases(records, again))
-    elsewhere = f"; FINDINGS.md has the row of {twice} from another processor, too" if twice else ""
+    twice = replication.bases(records, again)
+    rows_of = f"row{'s' * (len(twice) > 1)} of {' and '.join(twice)}"
+    elsewhere = f"; FINDINGS.md has the {rows_of} from another processor, too" if twice else ""
     return "\n".join(
         [
             "## What we measured",

@@ -48,12 +48,13 @@ def section(records, again):
     both = pairs(records, again)
     first = [record for record in records if _key(record) in both]
     before, here = (" and ".join(sorted({r.device for r in each})) for each in (first, again))
-    commits = " and ".join(sorted({(r.commit or "none")[:8] for r in again}))
+    commits = sorted({(r.commit or "none")[:8] for r in again})
+    commits = f"commit{'s' * (len(commits) > 1)} {' and '.join(commits)}"
     return "\n".join(
         [
             "## The same runs on another processor",
             "",
-            f"First: {before}. Again: {here}, code at commit {commits}; the same seeds and images. "
+            f"First: {before}. Again: {here}, code at {commits}; the same seeds and images. "
             "Test accuracy of mimetic minus that of another arm.",
             "",
             "| base | mimetic minus | first | again | again minus first |",

@@ -12,6 +12,8 @@ FOLDER_MODELS = {"vit_tiny": "VIT_TINY", "vit_small": "VIT_SMALL", "vit_base": "
 def main(words=None):
     """Runs one command; returns the exit status. What is wrong is said in a sentence."""
     options = _parser().parse_args(words)
+    if hasattr(sys.stdout, "reconfigure"):  # redirected on Windows it may have no ᵀ and no √
+        sys.stdout.reconfigure(errors="replace")
     try:
         return options.run(options) or 0
     except (ValueError, RuntimeError, OSError, ImportError) as error:

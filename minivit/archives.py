@@ -32,6 +32,12 @@ WAYS_OUT = (
 )
 
 
+NO_CERTIFICATES = (
+    "Python has no certificates here. On macOS run Install Certificates.command in "
+    "/Applications/Python 3.x, and try again. "
+)
+
+
 class UnavailableError(ValueError):
     """The original CIFAR-10 can't be had: no network, or no working torchvision."""
 
@@ -139,7 +145,8 @@ def _read_original(root):
     try:
         sets = {split: cifar10(root, split == "train", download=True) for split in SPLITS}
     except (OSError, HTTPException, RuntimeError) as error:
-        message = f"CIFAR-10 can't be downloaded to {root} ({error}). {_damaged(root)}{WAYS_OUT}"
+        reason = certificates(error) + _damaged(root)
+        message = f"CIFAR-10 can't be downloaded to {root} ({error}). {reason}{WAYS_OUT}"
         raise UnavailableError(message) from error
     finally:
         socket.setdefaulttimeout(timeout)
@@ -148,6 +155,11 @@ def _read_original(root):
         images = torch.from_numpy(data.data).permute(0, 3, 1, 2).contiguous()
         tensors |= {f"{split}_images": images, f"{split}_labels": torch.tensor(data.targets)}
     return tensors, sets["train"].classes
+
+
+def certificates(error):
+    """A sentence where Python finds no certificates, as after python.org's installer on macOS."""
+    return NO_CERTIFICATES if "CERTIFICATE_VERIFY_FAILED" in str(error) else ""
 
 
 def _damaged(root):

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from minivit.archives import cache_dir
+from minivit.archives import cache_dir, certificates
 from minivit.model import VIT_BASE, VIT_TINY, ViTConfig
 from minivit.storage import atomic_path, file_digest
 
@@ -214,5 +214,5 @@ def _ways_out(entry, error):
     return (
         f"{entry.name}: {entry.file} is neither in MINIVIT_DATA "
         f"({os.environ.get('MINIVIT_DATA') or 'not set'}) nor in {cache_dir()}, and can't be "
-        f"fetched ({type(error).__name__}: {error}). Ways out: {ways}"
+        f"fetched ({type(error).__name__}: {error}). {certificates(error)}Ways out: {ways}"
     )

@@ -26,9 +26,10 @@ class FolderSet:
     min_area: the smallest part of an image that a training crop may show (Inception's crop, arXiv
     1409.4842, which uses 0.08); None cuts the middle: the shorter side becomes 8/7 of `size`, as
     256 is of 224. mean, std: for each channel, of the full range. workers: processes that read (by
-    default one for each core; under torchrun its processes share the cores). Raises ValueError
-    where a class has no images, while reading for a file that is no image, and ImportError without
-    torchvision.
+    default one for each core; under torchrun its processes share the cores). In a script, train
+    under `if __name__ == "__main__":`, since where processes are spawned each of them imports it.
+    Raises ValueError where a class has no images, while reading for a file that is no image, and
+    ImportError without torchvision.
     """
 
     def __init__(

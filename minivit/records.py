@@ -198,7 +198,8 @@ def describe_machine(device):
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     info = Path("/proc/cpuinfo")
-    model = re.search(r"model name\s*: (.+)", info.read_text()) if info.exists() else None
+    text = info.read_text(encoding="utf-8") if info.exists() else ""
+    model = re.search(r"model name\s*: (.+)", text)
     cpu = model[1] if model else platform.processor() or platform.machine()
     return f"{device.type}: {cpu}, threads: {torch.get_num_threads()}"
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 DIGEST_KEY = "minivit_digest"
+ON_WINDOWS = os.name == "nt"
 ABANDONED = 3600  # seconds: nothing of ours takes that long to write
 
 
@@ -40,12 +41,23 @@ def atomic_path(path):
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
-        # safetensors' files are for their owner alone; a class shares its cache.
-        os.chmod(temporary, path.parent.stat().st_mode & 0o666)
-        os.replace(temporary, path)
+        # safetensors' files are for their owner alone; a class shares its cache. The owner may
+        # write in any case: Windows marks folders read-only, and means nothing by it.
+        os.chmod(temporary, path.parent.stat().st_mode & 0o666 | 0o600)
+        _replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _replace(temporary, path):
+    """os.replace, tried again where Windows' virus scanner has the file open for a moment."""
+    for wait in (0.05, 0.2, 0.5, 1.0) if ON_WINDOWS else ():
+        try:
+            return os.replace(temporary, path)
+        except PermissionError:
+            time.sleep(wait)
+    return os.replace(temporary, path)
 
 
 def write_text(path, text):

@@ -16,6 +16,8 @@ from typing import Any
 
 import torch
 
+PART = 1 << 20  # bytes; images of a training set are 185 MB
+
 
 @dataclass(frozen=True, eq=False)
 class _Worker:
@@ -43,7 +45,7 @@ def in_processes(run, jobs, processes, heard):
         packed = pickle.dumps(run)
         for worker in workers:
             with suppress(ConnectionError):  # it died: the end of file below says so
-                worker.pipe.send_bytes(packed)
+                _send(worker.pipe, packed)
             _give(worker, todo)
         busy = list(workers)
         while left:
@@ -72,6 +74,18 @@ def _start(workers):
     process.start()
     there.close()
     workers.append(_Worker(process, here))
+
+
+def _send(pipe, packed):
+    """Sends bytes in parts: Windows keeps a whole message in memory that is scarce there."""
+    pipe.send(len(packed))
+    for start in range(0, len(packed), PART):
+        pipe.send_bytes(packed, start, min(PART, len(packed) - start))
+
+
+def _received(pipe):
+    """The bytes that `_send` sends."""
+    return b"".join(pipe.recv_bytes() for _ in range(0, pipe.recv(), PART))
 
 
 def _give(worker, todo):
@@ -117,7 +131,7 @@ def _serve(pipe):
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the caller, which ends this one
     torch.set_num_threads(1)
     try:
-        run = pickle.loads(pipe.recv_bytes())
+        run = pickle.loads(_received(pipe))
         for job in iter(pipe.recv, None):
             pipe.send((job, *_do(run, job, pipe)))
     except (EOFError, OSError):  # an OSError of the job itself is an answer: `_do`

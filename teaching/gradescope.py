@@ -59,6 +59,7 @@ def bundle(notebook, target, secret):
     with atomic_path(target) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, text in texts.items():
             entry = zipfile.ZipInfo(name)
+            entry.create_system = 3  # Unix, or the next line counts for nothing
             entry.external_attr = (stat.S_IFREG | 0o700) << 16
             archive.writestr(entry, text)
         for path in sorted(paths):

@@ -249,10 +249,14 @@ def built(markdown):
             cells.append(nbformat.v4.new_markdown_cell(words, metadata=metadata))
     notebook = nbformat.v4.new_notebook(cells=cells)
     reveal = resources.files("sphinx_revealjs") / "_static" / "revealjs"
+
+    def read(name):
+        return (reveal / name).read_text(encoding="utf-8")
+
     taken = {
         "title": re.search(r"^# (.+)", markdown)[1],
-        "styles": [(reveal / name).read_text() for name in ("dist/reset.css", "dist/reveal.css")],
-        "scripts": [(reveal / n).read_text() for n in ("dist/reveal.js", "plugin/notes/notes.js")]
+        "styles": [read(name) for name in ("dist/reset.css", "dist/reveal.css")],
+        "scripts": [read(n) for n in ("dist/reveal.js", "plugin/notes/notes.js")]
         + [get_plotlyjs()],
         "figures": json.dumps(figures).replace("</", "<\\/"),
     }

@@ -67,6 +67,7 @@ def write(target, root=ROOT):
             if any(marker.encode() in data for marker in (BEGIN, END)):
                 raise ValueError(f"{name} holds a marked solution; nothing was written")
             entry = zipfile.ZipInfo(f"minivit-course/{name}", (2020, 1, 1, 0, 0, 0))
+            entry.create_system = 3  # Unix, wherever it is packed
             entry.external_attr = 0o644 << 16
             entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, data)

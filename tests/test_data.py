@@ -3,6 +3,7 @@ import http.server
 import inspect
 import io
 import pickle
+import ssl
 import sys
 import tarfile
 import threading
@@ -724,6 +725,18 @@ def test_a_url_error_counts_as_no_network(monkeypatch):
 
     monkeypatch.setattr(CIFAR10, "download", fail)
     with pytest.raises(ValueError, match=r"Name or service not known.*Three ways out"):
+        cifar10(source="torchvision")
+
+
+def test_missing_certificates_are_named(monkeypatch):
+    from torchvision.datasets import CIFAR10
+
+    def fail(self):
+        reason = "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed"
+        raise urllib.error.URLError(ssl.SSLError(reason))
+
+    monkeypatch.setattr(CIFAR10, "download", fail)
+    with pytest.raises(ValueError, match=r"VERIFY_FAILED.*Install Certificates.*Three ways out"):
         cifar10(source="torchvision")
 
 

@@ -238,7 +238,7 @@ def test_a_base_that_was_not_made_again_with_every_seed_is_not_compared(chosen):
     fewer = [r for r in usual if r.seed < 4]
     assert replication.section(STUDY, fewer) == "" == replication.section(STUDY, [])
     assert "another processor" not in claims.readme_results(STUDY, fewer)
-    assert "row of torch_default and vit_trunc_normal from another processor" in (
+    assert "rows of torch_default and vit_trunc_normal from another processor" in (
         claims.readme_results(STUDY, usual)
     )
     one = [r for r in usual if r.base == "vit_trunc_normal"]

@@ -1,5 +1,6 @@
 """The frame: what README, Makefile, environment.yml and pyproject.toml promise holds together."""
 
+import ast
 import os
 import re
 import shutil
@@ -124,6 +125,40 @@ def test_links_of_readme_lead_somewhere():
 
 
 @pytest.mark.integration
+def test_who_has_no_make_finds_lessons_and_exercises_in_jupyterlab():
+    """A folder behind `jupyter lab` becomes its root, and hides what lies beside it."""
+    rows = re.findall(r"(?m)^\| (?:Windows|conda) \|.*", README)
+    assert len(rows) == 2 and not [row for row in rows if re.search(r"jupyter-?\s?lab \w", row)]
+    assert "activate`" not in rows[0]  # PowerShell runs no scripts until it is told to
+
+
+def test_text_is_checked_out_with_the_same_bytes_everywhere():
+    """Git for Windows writes CRLF unless told not to, and a Makefile with CRLF fails."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("this is no git checkout")
+    names = ("Makefile", "teaching/gradescope.py", "lessons/00_start_here.ipynb")
+    asked = ["git", "check-attr", "eol", *names]
+    said = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert [line.rpartition(" ")[2] for line in said.splitlines()] == ["lf"] * 3
+
+
+def test_every_reading_of_text_names_its_encoding():
+    """Windows' own is none that has all our letters. What only runs on Linux may do without."""
+    silent = []
+    for folder in ("minivit", "teaching", "tools"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                name = getattr(getattr(node, "func", None), "attr", None)
+                if name in ("read_text", "write_text") and not _names_encoding(node):
+                    silent.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert [place for place in silent if not place.startswith("teaching/sandbox/")] == []
+
+
+def _names_encoding(call):
+    given = call.args if call.func.attr == "read_text" else call.args[1:]
+    return bool(given) or "encoding" in [word.arg for word in call.keywords]
+
+
 def test_code_of_readme_runs():
     for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
         exec(block, {})

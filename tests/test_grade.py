@@ -363,6 +363,7 @@ def test_package_for_grading_has_the_examples_of_a_notebook_and_no_judge(tmp_pat
     assert "'other' is not a question; the questions are" in done.stderr
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is Linux's")
 def test_what_a_sandbox_shows_can_be_read_by_its_user(tmp_path, monkeypatch):
     closed = tmp_path / "minivit"
     shutil.copytree(Path(minivit.__file__).parent, closed)
@@ -392,6 +393,21 @@ def test_the_advice_fits_why_bubblewrap_cant_run(monkeypatch, said, advice):
     with pytest.raises(ValueError, match=said) as error:
         boxes.require()
     assert advice in str(error.value)
+
+
+def test_on_windows_grading_is_refused_in_a_sentence(tmp_path):
+    (tmp_path / "in").mkdir()
+    code = (
+        "import sys, minivit\n"
+        "sys.modules['fcntl'], sys.platform = None, 'win32'\n"
+        "from teaching.grade import main\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    run = [sys.executable, "-c", code, str(tmp_path / "in"), str(tmp_path / "out")]
+    done = subprocess.run(
+        run, cwd=Path(minivit.__file__).parents[1], capture_output=True, text=True
+    )
+    assert done.returncode == 1 and done.stderr.startswith("bubblewrap (bwrap) is not here.")
 
 
 def test_nothing_is_graded_without_a_sandbox(tmp_path, monkeypatch, capsys):

@@ -47,6 +47,12 @@ def test_bundle_has_what_a_run_needs(tmp_path):
     assert "'numpy>=" in setup and "nbformat" in setup and "'torch>" not in setup
 
 
+def test_a_bundle_packed_on_windows_keeps_its_scripts_modes(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.platform", "win32")
+    with zipfile.ZipFile(bundle(NOTEBOOK, tmp_path / "x.zip", "s" * 32)) as archive:
+        assert archive.getinfo("run_autograder").create_system == 3
+
+
 @root
 def test_keys_that_the_second_user_could_read_are_refused(tmp_path):
     open_to_all = tmp_path / "keys"

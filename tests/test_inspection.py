@@ -1,5 +1,9 @@
 """The table shows the measures that `circuits` computes, one row for each head."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from models import tiny_vit
@@ -50,6 +54,18 @@ def test_the_header_and_the_summary(table):
 
 def test_it_fits_a_terminal(table):
     assert max(len(line) for line in table[1].splitlines()[2:]) <= 100
+
+
+@pytest.mark.integration
+def test_into_a_file_whose_letters_are_few_it_goes_with_question_marks(tmp_path, table):
+    """Redirected output on Windows has cp1252, without ᵀ and √."""
+    command = [sys.executable, "-m", "minivit", "inspect", str(tmp_path / "model.safetensors")]
+    few = {**os.environ, "PYTHONIOENCODING": "cp1252"}
+    done = subprocess.run(command, capture_output=True, env=few)
+    assert (done.returncode, done.stderr) == (0, b"")
+    whole, found = table[1].splitlines(), done.stdout.decode("cp1252").splitlines()
+    assert [len(line) for line in found] == [len(line) for line in whole]
+    assert "?" in done.stdout.decode("cp1252") and found[-1].split()[0] == whole[-1].split()[0]
 
 
 def test_heads_that_are_assumed_are_said_to_be(tmp_path, capsys, table):

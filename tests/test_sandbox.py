@@ -15,7 +15,10 @@ from minivit.checks import calls
 from teaching.sandbox.places import Places
 from teaching.sandbox.processes import memory_of
 
-pytestmark = pytest.mark.integration
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is Linux's"),
+]
 
 SIZE = 50_000_000
 

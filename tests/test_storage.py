@@ -4,6 +4,8 @@ import errno
 import os
 import stat
 import time
+from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 import torch
@@ -112,6 +114,45 @@ def test_tensors_on_a_full_disk_are_an_oserror_that_names_the_file(written, monk
     with pytest.raises(OSError, match=r"tensors\.safetensors can't be written .*No space left"):
         write_tensors(path, {"a": torch.ones(2)})
     assert path.read_bytes() == before and len(list(path.parent.iterdir())) == 1
+
+
+@pytest.mark.parametrize("refusals, outcome", [(2, "new"), (9, "old")])
+def test_a_file_that_a_scanner_holds_is_replaced_a_moment_later(
+    refusals, outcome, tmp_path, monkeypatch
+):
+    """On Windows; elsewhere a refusal is one, and is said at once."""
+    path, replace, left = tmp_path / "note.txt", os.replace, [refusals]
+    write_text(path, "old")
+
+    def held(*names):
+        left[0] -= 1
+        if left[0] >= 0:
+            raise PermissionError("Access is denied")
+        replace(*names)
+
+    monkeypatch.setattr(os, "replace", held)
+    monkeypatch.setattr("minivit.storage.time.sleep", lambda _: None)
+    with pytest.raises(OSError, match=r"note\.txt can't be written \(Access is denied"):
+        write_text(path, "new")  # not on Windows
+    assert left == [refusals - 1]
+    left[0] = refusals
+    monkeypatch.setattr("minivit.storage.ON_WINDOWS", True)
+    with nullcontext() if outcome == "new" else pytest.raises(OSError, match="Access is denied"):
+        write_text(path, "new")
+    assert path.read_text() == outcome and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_folder_marked_read_only_makes_no_file_read_only(tmp_path, monkeypatch):
+    """Windows marks Documents and other folders so, and lets everybody write into them."""
+    looked = Path.stat
+
+    def marked(self, **options):
+        found = looked(self, **options)
+        return os.stat_result([found.st_mode & ~0o222, *found[1:]]) if self == tmp_path else found
+
+    monkeypatch.setattr(Path, "stat", marked)
+    write_text(tmp_path / "note.txt", "old")
+    assert os.stat(tmp_path / "note.txt").st_mode & 0o200
 
 
 def test_a_folder_that_is_a_file_is_named(tmp_path):

@@ -135,6 +135,12 @@ def test_the_same_content_gives_the_same_bytes(tmp_path, release):
     assert first.read_bytes() == second.read_bytes()
 
 
+def test_packed_on_windows_it_is_the_same(tmp_path, release, monkeypatch):
+    here = write(tmp_path / "a.zip").read_bytes()
+    monkeypatch.setattr("sys.platform", "win32")
+    assert write(tmp_path / "b.zip").read_bytes() == here
+
+
 def test_only_what_git_knows(tmp_path):
     (tmp_path / "lessons").mkdir()
     for name in ("known", "new"):

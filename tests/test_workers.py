@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from multiprocessing import util
+from multiprocessing import connection, util
 from pathlib import Path
 
 import psutil
@@ -52,6 +52,21 @@ def test_every_job_is_done_once_and_heard_of():
     assert sorted(job for job, _ in news) == [0, 1, 2, 3, 4]
     assert len({said for _, said in news}) <= 2
     assert not multiprocessing.active_children(), "no process is left"
+
+
+def test_what_to_do_is_sent_in_parts(monkeypatch):
+    """Windows keeps a message in memory that is scarce; what to do may hold a training set."""
+    send, sizes = connection.Connection._send_bytes, []
+
+    def noted(self, data):
+        sizes.append(len(data))
+        return send(self, data)
+
+    monkeypatch.setattr(connection.Connection, "_send_bytes", noted)
+    todo = Double()
+    todo.ballast = bytes(range(256)) * (5 << 12)  # 5 MiB
+    assert results(todo, [1, 2], 1) == {1: 2, 2: 4}
+    assert max(sizes) <= module.PART and sum(sizes) > 5 << 20
 
 
 def test_a_failing_job_is_named_and_the_others_are_ended():
@@ -115,8 +130,13 @@ def half_a_message(pipe):
 
 @pytest.mark.parametrize(
     "say",
-    [lambda pipe: None, half_a_message, lambda pipe: pipe.send_bytes(pickle.dumps(print))],
-    ids=["nothing", "half of what to do", "what to do, and no job"],
+    [
+        lambda pipe: None,
+        half_a_message,
+        lambda pipe: pipe.send(2 * module.PART) or pipe.send_bytes(b"the first part"),
+        lambda pipe: module._send(pipe, pickle.dumps(print)),
+    ],
+    ids=["nothing", "half of a message", "half of what to do", "what to do, and no job"],
 )
 def test_a_process_that_waits_ends_when_its_caller_is_gone(say, monkeypatch):
     monkeypatch.setattr(module.signal, "signal", lambda *_: None)
