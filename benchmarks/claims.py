@@ -11,7 +11,7 @@ from benchmarks import claims_pretrained, findings, patch_scale, replication, sh
 from benchmarks.claims_of_others import CLAIMS
 from benchmarks.rates import SEEDS
 from benchmarks.statements import VARIANTS, Runs, contrast, length
-from benchmarks.study import BETTER, DATA_SIZES, EQUAL, EQUAL_TOKENS, LONG, LOUDEST
+from benchmarks.study import BETTER, DATA_SIZES, EQUAL, EQUAL_TOKENS, LONG, LOUDEST, PAIR
 from minivit.evidence import points, verdict
 from minivit.figures import ARM_NAMES
 from minivit.init import BASES
@@ -20,6 +20,10 @@ from minivit.storage import write_text
 
 ROOT = Path(__file__).parents[1]
 COMPARED = ("plain", "norm_matched", "rotated")
+OPEN = (
+    "**Open**: why −I helps. Under it tokens shrink on their way through an untrained network, in "
+    "plain and both controls they grow (lesson 05), and no control shares that."
+)
 MARKS = ("<!-- results -->", "<!-- /results -->")
 
 
@@ -111,11 +115,8 @@ def readme_results(records, again=()):
             "|---" * (len(COMPARED) + 1) + "|",
             *rows,
             "",
-            *_where_worse(Runs(records)),
-            *_one_factor(Runs(records)),
-            *_equal_logits(Runs(records)),
-            *_longer(Runs(records)),
-            _equal_tokens(Runs(records)),
+            *_elsewhere(Runs(records)),
+            OPEN,
             "",
             "Everything else, what did not come out included: "
             "[benchmarks/FINDINGS.md](benchmarks/FINDINGS.md). Beside the paper's claims: "
@@ -128,96 +129,62 @@ def readme_results(records, again=()):
     )
 
 
-def _where_worse(runs):
-    """A line on what was changed in the recipe where mimetic then ended below plain."""
-    gains = {words: runs.gain(variant=variant) for variant, words in VARIANTS.items()}
-    worse = [
-        f"{words}, {points(gain)}"
-        for words, gain in gains.items()
-        if verdict(gain) == "does not hold"
+def _elsewhere(runs):
+    """A table of mimetic's gains where something else is alike or changed, and a note under it."""
+    plain, rotated, mimetic = (runs(arm) for arm in ("plain", "rotated", "mimetic"))
+    loud = {arm: runs(arm, LOUDEST.get(arm, LOUDEST["mimetic"])) for arm in (*PAIR, "rotated")}
+    small, large = runs("plain", EQUAL_TOKENS["plain"]), runs("mimetic", EQUAL_TOKENS["mimetic"])
+    best = " or ".join(dict.fromkeys(VARIANTS[variant] for variant in LOUDEST.values()))
+    table = {  # words: (mimetic, plain), (mimetic, rotated)
+        best: (
+            (loud["mimetic"], loud["plain"]),
+            (loud["mimetic"], loud["rotated"]),
+        ),
+        "logits that spread alike at the start": (
+            (mimetic, runs("plain", EQUAL["plain"])),
+            (mimetic, runs("rotated", EQUAL["rotated"])),
+        ),
+        "tokens of one size at the start, on average over the blocks": (
+            (mimetic, small),
+            (large, rotated),
+        ),
+        length(LONG): (
+            (runs("mimetic", LONG), runs("plain", LONG)),
+            (runs("mimetic", LONG), runs("rotated", LONG)),
+        ),
+    }
+    gains = {name: [contrast([m], [o]) for m, o in pairs] for name, pairs in table.items()}
+    for variant, words in VARIANTS.items():
+        if verdict(runs.gain(variant=variant)) == "does not hold":
+            gains[words] = [runs.gain(variant=variant), runs.gain("mimetic", "rotated", variant)]
+    rows = [
+        f"| {name} | {' | '.join('–' if gain is None else points(gain) for gain in both)} |"
+        for name, both in gains.items()
+        if both != [None, None]
     ]
-    return [f"**Worse than plain** ({BETTER}): {'; '.join(worse)}.", ""] if worse else []
-
-
-def _one_factor(runs):
-    """A line on how far a change of one number brings plain, and whether mimetic is above that."""
-    louder, loudest = ([runs(arm, LOUDEST[arm])] for arm in ("plain", "mimetic"))
-    alone, left = contrast(louder, [runs("plain")]), contrast(loudest, louder)
-    if left is None or verdict(alone) != "holds":
+    if not rows:
         return []
-    factors = ", ".join(f"{arm} × {v.partition('=')[2]}" for arm, v in LOUDEST.items())
-    tried = f"of {1 + len(patch_scale.GRID)} that were tried with {len(SEEDS)} seeds"
+    notes = {
+        f"{VARIANTS[LOUDEST['plain']]} alone changes plain by {{}}": ([loud["plain"]], [plain]),
+        "tokens as small as mimetic's change plain by {}": ([small], [plain]),
+        f"after {length(DATA_SIZES[-1])} mimetic − plain is {{}}": (
+            [runs("mimetic", DATA_SIZES[-1])],
+            [runs("plain", DATA_SIZES[-1])],
+        ),
+    }
+    found = {words: contrast(*pair) for words, pair in notes.items()}
+    said = "; ".join(words.format(points(each)) for words, each in found.items() if each)
     return [
-        f"**A simpler change** ({BETTER}): {VARIANTS[LOUDEST['plain']]}, and nothing else, lifts "
-        f"plain by {points(alone)}. Where plain and mimetic each have the factor that did best for "
-        f"them on validation images, {tried} ({factors}), mimetic − plain is {points(left)}. Why: "
-        "open. (Asked after the runs with × 4 were seen.)",
+        f"And on {BETTER}, where something else is made alike or changed:",
         "",
-    ]
-
-
-def _equal_logits(runs):
-    """A line on whether the gain is left where attention starts as sharply in both arms."""
-    gains = [contrast([runs("mimetic")], [runs(arm, EQUAL[arm])]) for arm in ("rotated", "plain")]
-    if None in gains:
-        return []
-    title = "A sharper start"
-    if {*map(verdict, gains)} == {"holds"}:
-        title += " is not it"
-    rotated, plain = map(points, gains)
-    return [
-        f"**{title}** ({BETTER}): before training mimetic's logits spread further than the "
-        "others'. With W_Q W_Kᵀ so enlarged that they spread alike, mimetic − rotated is "
-        f"{rotated}, and mimetic − plain is {plain}. (Asked later still.)",
+        "| with | mimetic − plain | mimetic − rotated |",
+        "|---|---|---|",
+        *rows,
         "",
-    ]
-
-
-def _equal_tokens(runs):
-    """A line on the size of tokens: what no control shares, and what is left where it is shared."""
-    small, large = EQUAL_TOKENS["plain"], EQUAL_TOKENS["mimetic"]
-    gains = [
-        contrast([runs("mimetic")], [runs("plain", small)]),
-        contrast([runs("mimetic", large)], [runs("rotated")]),
-        contrast([runs("plain", small)], [runs("plain")]),
-    ]
-    shrink = (
-        "on their way through an untrained network tokens shrink under −I, and grow in plain and "
-        "both controls (lesson 05)."
-    )
-    if None in gains:
-        return f"**What no control shares**: {shrink} Why −I helps is open."
-    title = "Small tokens" + " are not it" * ({*map(verdict, gains[:2])} == {"holds"})
-    down, up = (variant.rpartition("=")[2] for variant in (small, large))
-    plain, rotated, moved = map(points, gains)
-    return (
-        f"**{title}** ({BETTER}): {shrink} Where a factor on all that enters the first block makes "
-        f"plain's as small on average (× {down}), plain changes by {moved}, and mimetic − plain is "
-        f"{plain}. Where it makes "
-        f"mimetic's as large as rotated's (× {up}), mimetic − rotated is {rotated}. (Asked last.) "
-        "That tokens shrink at all, no control shares. Why −I helps is open."
-    )
-
-
-def _longer(runs):
-    """A line on what is left of the gain after more steps."""
-    short = DATA_SIZES[-1]
-    gains = [
-        runs.gain(variant=short),
-        runs.gain("mimetic", "plain", LONG),
-        runs.gain("mimetic", "rotated", LONG),
-    ]
-    if None in gains:
-        return []
-    less, kept = runs.excess(LONG, short), {*map(verdict, gains)} == {"holds"}
-    title = "Longer training" + " leaves a gain" * kept
-    if kept and verdict(less) == "does not hold":
-        title = "Longer training leaves less of the gain"
-    before, after, rotated = map(points, gains)
-    return [
-        f"**{title}** ({BETTER}): mimetic − plain is {before}, after {length(short)}, and {after}, "
-        f"after {length(LONG)}. Mimetic − rotated is {rotated} there. (Asked after mimetic's "
-        "runs were seen.)",
+        f"For comparison: {said}. " * bool(said) + "These were asked one after the other, when "
+        f"earlier runs had been seen. Learning rates are those of the usual setting; {best} did "
+        f"best of {1 + len(patch_scale.GRID)} factors in plain and in mimetic, by {len(SEEDS)} "
+        "seeds on validation images.",
         "",
     ]
 

@@ -304,97 +304,72 @@ def test_results_stand_between_their_marks(chosen):
     assert "| torch_default | +3." in once or "| torch_default | +2.9" in once
 
 
+def readme_cells(records):
+    """The table of other settings in README: (words, column) → its number; None for a dash."""
+    rows = re.findall(r"(?m)^\| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", claims.readme_results(records))
+    cells = {}
+    for words, *both in rows[1:]:  # below the heading
+        for column, cell in zip(("plain", "rotated"), both, strict=True):
+            number = re.match(r"([+−][\d.]+) \[.*\], n = 5$", cell)
+            assert number or cell == "–"
+            cells[words, column] = float(number[1].replace("−", "-")) if number else None
+    return cells
+
+
+def changed_runs(arm, variant, lift=0.0, without=None):
+    """STUDY with an arm's accuracy lifted, and without one of its seeds."""
+    return [
+        replace(r, final_accuracy=r.final_accuracy + lift * is_it)
+        for r in STUDY
+        for is_it in [(r.base, r.attention, r.variant) == ("torch_default", arm, variant)]
+        if not (is_it and r.seed == without)
+    ]
+
+
+@pytest.mark.parametrize(
+    "arm, variant, words, column",
+    [
+        ("plain", study.LOUDEST["plain"], "patch embedding × 4", "plain"),
+        ("rotated", study.LOUDEST["mimetic"], "patch embedding × 4", "rotated"),
+        ("plain", study.EQUAL["plain"], "logits that spread alike", "plain"),
+        ("rotated", study.EQUAL["rotated"], "logits that spread alike", "rotated"),
+        ("plain", study.EQUAL_TOKENS["plain"], "tokens of one size", "plain"),
+        ("mimetic", study.EQUAL_TOKENS["mimetic"], "tokens of one size", "rotated"),
+        ("plain", study.LONG, "6 epochs of 45,000 images (8,436 steps)", "plain"),
+        ("rotated", study.LONG, "6 epochs of 45,000 images (8,436 steps)", "rotated"),
+    ],
+)
+def test_each_cell_of_readmes_second_table_is_of_its_own_arms(chosen, arm, variant, words, column):
+    usual = readme_cells(STUDY)
+    assert len(usual) == 8 and all(2.8 < gain < 3.3 for gain in usual.values())
+    lifted = readme_cells(changed_runs(arm, variant, 0.01))
+    (cell,) = [each for each in usual if lifted[each] != usual[each]]
+    assert cell[0].startswith(words) and cell[1] == column
+    assert lifted[cell] - usual[cell] == pytest.approx(1 if arm == "mimetic" else -1, abs=0.11)
+    assert [each for each, gain in readme_cells(changed_runs(arm, variant, without=4)).items()
+            if gain is None] == [cell]  # fmt: skip
+
+
 def test_readme_says_where_mimetic_was_worse(chosen):
-    exchanged = {"plain": "mimetic", "mimetic": "plain"}
-    turned = [
-        replace(r, attention=exchanged.get(r.attention, r.attention))
-        if r.variant == "positions=learned"
-        else r
-        for r in STUDY
-    ]
-    assert "Worse than plain" not in claims.readme_results(STUDY)
-    (line,) = re.findall(r"\*\*Worse than plain.*", claims.readme_results(turned))
-    assert re.search(r": learned positions [^;]* −[\d.]+ \[−[\d.]+, −[\d.]+\], n = 5\.$", line)
+    turned = readme_cells(changed_runs("plain", "positions=learned", 0.06))
+    (words,) = {words for words, _ in turned} - {words for words, _ in readme_cells(STUDY)}
+    assert words.startswith("learned positions") and turned[words, "plain"] < -2.7
+    assert turned[words, "rotated"] is None  # nobody ran it
 
 
-def test_readme_says_what_one_factor_does_for_plain(chosen):
-    louder = [
-        replace(r, final_accuracy=r.final_accuracy + 0.02)
-        if (r.attention, r.variant) == ("plain", "patch_scale=4")
-        else r
-        for r in STUDY
-    ]
-    assert "A simpler change" not in claims.readme_results(STUDY)
-    (line,) = re.findall(r"\*\*A simpler change.*", claims.readme_results(louder))
-    assert re.search(
-        r"plain by \+[12]\.\d \[.*\(plain × 4, mimetic × 4\), .* is \+[01]\.\d \[.*n = 5\. W", line
-    )
-
-
-def test_readme_says_whether_the_gain_is_a_sharper_start(chosen):
-    def line(lift):
-        """lift: of rotated whose logits are as wide as mimetic's."""
-        runs = [
-            replace(r, final_accuracy=r.final_accuracy + lift)
-            if (r.attention, r.variant) == ("rotated", study.EQUAL["rotated"])
-            else r
-            for r in STUDY
-        ]
-        return re.findall(r"\*\*A sharper start.*", claims.readme_results(runs))
-
-    (usual,), (lifted,) = line(0), line(0.05)
-    assert "is not it** (torch_default)" in usual
-    assert re.search(r"− rotated is \+[23]\.\d \[.*, and mimetic − plain is \+[23]\.\d \[", usual)
-    assert "is not it" not in lifted and "mimetic − rotated is −" in lifted
-    last = [r for r in STUDY if (r.variant, r.seed) != (study.EQUAL["plain"], 4)]
-    assert "A sharper start" not in claims.readme_results(last)
-
-
-def test_readme_says_whether_the_gain_is_small_tokens(chosen):
-    def line(lift, arm="plain", without=None):
-        """lift: of the arm with the factor."""
-        runs = [
-            replace(r, final_accuracy=r.final_accuracy + lift)
-            if (r.attention, r.variant) == (arm, study.EQUAL_TOKENS[arm])
-            else r
-            for r in STUDY
-            if (r.attention, r.variant, r.seed) != without
-        ]
-        (found,) = re.findall(r"\*\*.*tokens shrink.*", claims.readme_results(runs))
-        return found
-
-    usual = line(0)
-    assert "Small tokens are not it** (torch_default)" in usual
-    assert re.search(r"\(× 0\.4\), plain .* [+−]0\.\d+ \[.* − plain is \+[23]\.\d \[", usual)
-    assert re.search(r"\(× 2\.1\), mimetic − rotated is \+[23]\.\d \[", usual)
-    assert "Small tokens**" in line(0.05) and "mimetic − plain is −" in line(0.05)
-    assert "Small tokens**" in line(-0.05, "mimetic")
-    for arm, variant in study.EQUAL_TOKENS.items():
-        assert "What no control shares" in line(0, without=(arm, variant, 4))
-
-
-def test_readme_says_what_is_left_of_the_gain_after_longer_training(chosen):
-    def lines(arm, lift, *without):
-        """lift: of an arm's runs that are longer."""
-        runs = [
-            replace(r, final_accuracy=r.final_accuracy + lift * (r.attention == arm))
-            if r.variant == study.LONG
-            else r
-            for r in STUDY
-            if (r.variant, r.attention, r.seed) != (study.LONG, *without)
-        ]
-        return re.findall(r"\*\*Longer training.*", claims.readme_results(runs))
-
-    (usual,), (lifted,) = lines("plain", 0), lines("plain", 0.05)
-    gain = (
-        r"leaves a gain\*\* .* is \+[23]\.\d [^(]*n = 3, after 2 epochs of 45,000 images \(2,812 s"
-    )
-    assert re.search(gain + r".*, and \+[23]\.\d [^(]*n = 5, after 6 epochs of .*\(8,436 ", usual)
-    assert re.search(r"rotated is \+[23]\.\d \[.*n = 5 there\. \(Asked a", usual)
-    assert "leaves" not in lifted and re.search(r", and −\d\.\d \[.*, after 6 epochs", lifted)
-    assert "leaves less of the gain**" in lines("plain", 0.015)[0]
-    assert "leaves" not in lines("rotated", 0.05)[0]
-    assert lines("plain", 0, "rotated", 3) == []
+@pytest.mark.parametrize(
+    "arm, variant, words, lift",
+    [
+        ("plain", study.LOUDEST["plain"], "patch embedding × 4 alone changes plain by", 2),
+        ("plain", study.EQUAL_TOKENS["plain"], "small as mimetic's change plain by", 2),
+        ("mimetic", study.DATA_SIZES[-1], "images (2,812 steps) mimetic − plain is", 5),
+    ],
+)
+def test_readme_has_what_the_second_table_is_to_be_read_beside(chosen, arm, variant, words, lift):
+    text = claims.readme_results(changed_runs(arm, variant, 0.02))
+    (number,) = re.findall(re.escape(words) + r" ([+−][\d.]+) \[", text)
+    assert float(number.replace("−", "-")) == pytest.approx(lift, abs=0.3)
+    assert words not in claims.readme_results(changed_runs(arm, variant, without=1))
 
 
 def test_findings_have_the_gain_after_longer_training_beside_that_after_two_epochs(chosen):
