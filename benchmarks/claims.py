@@ -181,10 +181,12 @@ def _elsewhere(runs):
         "|---|---|---|",
         *rows,
         "",
-        f"For comparison: {said}. " * bool(said) + "These were asked one after the other, when "
-        f"earlier runs had been seen. Learning rates are those of the usual setting; {best} did "
-        f"best of {1 + len(patch_scale.GRID)} factors in plain and in mimetic, by {len(SEEDS)} "
-        "seeds on validation images.",
+        f"For comparison: {said}. "
+        * bool(said)
+        + "Most of these were asked one after the other, when earlier runs had been seen "
+        "(PROTOCOL.md). Learning rates are those of the usual setting; "
+        f"{best} did best of {1 + len(patch_scale.GRID)} factors in plain and in mimetic, by "
+        f"{len(SEEDS)} seeds on validation images.",
         "",
     ]
 
