@@ -3,7 +3,16 @@
 from functools import cache
 from typing import NamedTuple
 
-from benchmarks.study import BETTER, DATA_SIZES, EQUAL, EQUAL_TOKENS, LONG, LOUDEST, PLAN
+from benchmarks.study import (
+    BETTER,
+    DATA_SIZES,
+    EQUAL,
+    EQUAL_TOKENS,
+    LONG,
+    LOUDEST,
+    PLAN,
+    SMALL_POSITIONS,
+)
 from minivit import evidence
 from minivit.evidence import final_runs
 from minivit.init import BASES
@@ -174,7 +183,11 @@ def statements(records):
     for control in ("plain", "rotated"):
         text = f"Mimetic ends higher than {control} after {length(LONG)}. {HALF}"
         made.append(Statement(text, runs.gain("mimetic", control, LONG)))
-    return made + _equal_tokens(runs)
+    made += _equal_tokens(runs)
+    for variant in SMALL_POSITIONS:
+        text = f"Mimetic ends higher than rotated: {VARIANTS[variant]}. {HALF}"
+        made.append(Statement(text, runs.gain("mimetic", "rotated", variant)))
+    return made
 
 
 def _equal_logits(runs):

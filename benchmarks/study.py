@@ -71,6 +71,8 @@ EQUAL_TOKENS = {
     "plain": "patch_scale=0.4,position_scale=0.4",
     "mimetic": "patch_scale=2.1,position_scale=2.1",
 }
+# With either mimetic ended below plain.
+SMALL_POSITIONS = ("positions=learned", "position_scale=0.04")
 # All images and 4.5 times the recipe's steps: plain's and rotated's turn at `time_to`'s recipe.
 LONG = "subset=45000,epochs=6"
 PLAN = (
@@ -99,6 +101,7 @@ PLAN = (
         Question(name=f"equal tokens, {arm}", arms=(arm,), variants=(variant,))
         for arm, variant in EQUAL_TOKENS.items()
     ),
+    Question(name="a control with small positions", arms=("rotated",), variants=SMALL_POSITIONS),
 )
 
 
