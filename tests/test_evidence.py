@@ -354,7 +354,7 @@ def test_readme_says_where_mimetic_was_worse(chosen):
     turned = readme_cells(changed_runs("plain", "positions=learned", 0.06))
     (words,) = {words for words, _ in turned} - {words for words, _ in readme_cells(STUDY)}
     assert words.startswith("learned positions") and turned[words, "plain"] < -2.7
-    assert turned[words, "rotated"] is None  # nobody ran it
+    assert 2.8 < turned[words, "rotated"] < 3.3  # as it was
 
 
 @pytest.mark.parametrize(
@@ -480,7 +480,12 @@ def unpaired(records):
 
 
 def test_arms_of_one_seed_are_pairs_and_no_run_is_short_or_there_twice():
-    assert unpaired(SHIPPED) == {}
+    # Asked later, on another processor, as PROTOCOL.md says.
+    crossed = {("rotated", variant) for variant in study.SMALL_POSITIONS}
+    assert unpaired([r for r in SHIPPED if (r.attention, r.variant) not in crossed]) == {}
+    assert {(*where[2:3], where[-1]) for where in unpaired(SHIPPED)} == {
+        (variant, "device") for _, variant in crossed
+    }
     one = SHIPPED[0]
     for other in (
         {"data": one.data | {"train": "another"}},

@@ -23,6 +23,13 @@ SMALL = "Mimetic ends higher than plain: sin-cos positions × 0.04, so as small 
 SHUFFLED = "With shuffled positions (near ones not alike), mimetic still ends higher than plain."
 LOUDER = "Patch embedding × 4, and nothing else, lets plain end higher."
 BOTH_LOUDER = "Mimetic ends higher than plain: patch embedding × 4."
+TURNED = [
+    f"Mimetic ends higher than rotated: {words}."
+    for words in (
+        "learned positions that start random (standard deviation 0.02)",
+        "sin-cos positions × 0.04, so as small as those",
+    )
+]
 SMALL_TOKENS = "Tokens as small as mimetic's (× 0.4), and nothing else, let plain end higher."
 LARGE_TOKENS = "Mimetic whose tokens are as large as rotated's (× 2.1) ends higher than rotated."
 WIDE = "Mimetic ends higher than rotated whose logits spread as far (W_Q W_Kᵀ × 2.6)."
@@ -58,6 +65,7 @@ QUOTED = [
     ),
     ("guide", "with +I in OV the rest of mimetic is at {} above plain", [FLIPPED]),
     ("guide", "ends *below* plain ({}, {});", [RANDOM, SMALL]),
+    ("guide", "mimetic is not shown to be better or worse than rotated there ({}, {})", TURNED),
     ("guide", "with shuffled ones {} is left", [SHUFFLED]),
     ("guide", "patch embedding × 4, and nothing else, gains {}, and", [LOUDER]),
     ("guide", "mimetic gains {} over it where both have it", [BOTH_LOUDER]),
@@ -127,7 +135,7 @@ def test_numbers_in_the_instructors_pages_are_those_of_the_records():
         ("guide", "−2.0 [−3.1, −0.8], −2.2 [−3.6, −0.7]", "−2.2 [−3.6, −0.7], −2.0 [−3.1, −0.8]"),
         ("guide", "gains +2.1 [+1.8, +2.4] †", "gains +2.1 [+1.8, +2.4]"),
         ("exam", "has +0.9 [+0.2, +1.5]", "has +0.9 [+0.2, +1.5] †"),
-        ("exam", "51 questions", "41 questions"),
+        ("exam", "53 questions", "41 questions"),
         ("ta_sheet", "negative in 69", "negative in 96"),
         ("ta_sheet", "What not to answer", "One more: +9.9 [+9.0, +9.9]"),
     ],
