@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from minivit.layers import attention_layers, listening, norms_after, own_tokens
+from minivit.layers import attention_layers, block_around, listening, norms_after, own_tokens
 from minivit.model import ViTConfig
 
 
@@ -90,10 +90,10 @@ def _check_alike(sizes, what):
 
 
 def _norm_before(model, attention_name):
-    if norms_after(model, attention_name):  # the norm that is called the first is none before it
+    if norms_after(model, attention_name):  # what is called norm1 there comes after attention
         return None
-    parent = model.get_submodule(attention_name.rpartition(".")[0])
-    norm = getattr(parent, "norm1", getattr(parent, "ln_1", None))
+    block = block_around(model, attention_name)
+    norm = getattr(block, "norm1", getattr(block, "ln_1", None))
     gain = getattr(norm, "weight", None)
     return None if gain is None else gain.detach().float().cpu()
 

@@ -119,9 +119,14 @@ def listening(model, hooks):
             handle.remove()
 
 
+def block_around(model, layer_name):
+    """The module that holds an attention layer, its norms and its LayerScale."""
+    return model.get_submodule(layer_name.rpartition(".")[0])
+
+
 def branch_scale(model, layer):
     """The mean size of the LayerScale behind a layer, as timm has it; 1 where there is none."""
-    block = model.get_submodule(layer.name.rpartition(".")[0])
+    block = block_around(model, layer.name)
     gamma = getattr(getattr(block, "ls1", getattr(block, "ls", None)), "gamma", None)
     return 1.0 if gamma is None else gamma.detach().abs().mean().item()
 
@@ -131,7 +136,7 @@ def norms_after(model, layer_name):
 
     As nn.TransformerEncoderLayer does unless norm_first=True, and timm's ResPostBlock.
     """
-    block = model.get_submodule(layer_name.rpartition(".")[0])
+    block = block_around(model, layer_name)
     return not getattr(block, "norm_first", True) or "PostBlock" in type(block).__name__
 
 

@@ -71,7 +71,7 @@ QUOTED = [
     ("guide", "mimetic gains {} over it where both have it", [BOTH_LOUDER]),
     (
         "guide",
-        "is {} above plain after 2 epochs, and {} after 6 (above rotated {} there; asked last)",
+        "is {} above plain after 2 epochs, and {} after 6 (above rotated {} there; asked later)",
         [ALL, LONG.format("plain"), LONG.format("rotated")],
     ),
     ("exam", "the gain with 1 head minus that with 8, is {}.", [HEADS]),
