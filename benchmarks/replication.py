@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import fmean
 
 from benchmarks.statements import Runs, contrast
-from benchmarks.study import PLAN, say
+from benchmarks.study import PLAN, SMALL_POSITIONS, Question, say
 from minivit.compare import DEFAULT_ARMS, compare, prepare
 from minivit.data import cifar10
 from minivit.evidence import points
@@ -26,7 +26,9 @@ CONTROLS = tuple(arm for arm in DEFAULT_ARMS if arm != "mimetic")
 
 
 def main():
-    compare(PLAN[0].runs(), prepare(LAPTOP, cifar10(), FOLDER, role="final"), progress=say)
+    small = Question(name="small positions", variants=SMALL_POSITIONS)
+    arms = [*PLAN[0].runs(), *small.runs()]
+    compare(arms, prepare(LAPTOP, cifar10(), FOLDER, role="final"), progress=say)
     print(section(load_records(), records()))
 
 
