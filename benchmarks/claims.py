@@ -11,7 +11,7 @@ from benchmarks import claims_pretrained, findings, patch_scale, replication, sh
 from benchmarks.claims_of_others import CLAIMS
 from benchmarks.rates import SEEDS
 from benchmarks.statements import VARIANTS, Runs, contrast, length
-from benchmarks.study import BETTER, DATA_SIZES, EQUAL, EQUAL_TOKENS, LONG, LOUDEST, PAIR
+from benchmarks.study import BETTER, DATA_SIZES, EQUAL, EQUAL_TOKENS, LONG, LOUDEST
 from minivit.evidence import points, verdict
 from minivit.figures import ARM_NAMES
 from minivit.init import BASES
@@ -131,49 +131,14 @@ def readme_results(records, again=()):
 
 def _elsewhere(runs):
     """A table of mimetic's gains where something else is alike or changed, and a note under it."""
-    plain, rotated, mimetic = (runs(arm) for arm in ("plain", "rotated", "mimetic"))
-    loud = {arm: runs(arm, LOUDEST.get(arm, LOUDEST["mimetic"])) for arm in (*PAIR, "rotated")}
-    small, large = runs("plain", EQUAL_TOKENS["plain"]), runs("mimetic", EQUAL_TOKENS["mimetic"])
-    best = " or ".join(dict.fromkeys(VARIANTS[variant] for variant in LOUDEST.values()))
-    table = {  # words: (mimetic, plain), (mimetic, rotated)
-        best: (
-            (loud["mimetic"], loud["plain"]),
-            (loud["mimetic"], loud["rotated"]),
-        ),
-        "logits that spread alike at the start": (
-            (mimetic, runs("plain", EQUAL["plain"])),
-            (mimetic, runs("rotated", EQUAL["rotated"])),
-        ),
-        "tokens of one size at the start, on average over the blocks": (
-            (mimetic, small),
-            (large, rotated),
-        ),
-        length(LONG): (
-            (runs("mimetic", LONG), runs("plain", LONG)),
-            (runs("mimetic", LONG), runs("rotated", LONG)),
-        ),
-    }
-    gains = {name: [contrast([m], [o]) for m, o in pairs] for name, pairs in table.items()}
-    for variant, words in VARIANTS.items():
-        if verdict(runs.gain(variant=variant)) == "does not hold":
-            gains[words] = [runs.gain(variant=variant), runs.gain("mimetic", "rotated", variant)]
     rows = [
         f"| {name} | {' | '.join('–' if gain is None else points(gain) for gain in both)} |"
-        for name, both in gains.items()
+        for name, both in _gains_elsewhere(runs).items()
         if both != [None, None]
     ]
     if not rows:
         return []
-    notes = {
-        f"{VARIANTS[LOUDEST['plain']]} alone changes plain by {{}}": ([loud["plain"]], [plain]),
-        "tokens as small as mimetic's change plain by {}": ([small], [plain]),
-        f"after {length(DATA_SIZES[-1])} mimetic − plain is {{}}": (
-            [runs("mimetic", DATA_SIZES[-1])],
-            [runs("plain", DATA_SIZES[-1])],
-        ),
-    }
-    found = {words: contrast(*pair) for words, pair in notes.items()}
-    said = "; ".join(words.format(points(each)) for words, each in found.items() if each)
+    note = _for_comparison(runs)
     return [
         f"And on {BETTER}, where something else is made alike or changed:",
         "",
@@ -181,14 +146,55 @@ def _elsewhere(runs):
         "|---|---|---|",
         *rows,
         "",
-        f"For comparison: {said}. "
-        * bool(said)
+        f"For comparison: {note}. "
+        * bool(note)
         + "Most of these were asked one after the other, when earlier runs had been seen "
-        "(PROTOCOL.md). Learning rates are those of the usual setting; "
-        f"{best} did best of {1 + len(patch_scale.GRID)} factors in plain and in mimetic, by "
-        f"{len(SEEDS)} seeds on validation images.",
+        f"(PROTOCOL.md). Learning rates are those of the usual setting; {_loudest()} did best of "
+        f"{1 + len(patch_scale.GRID)} factors in plain and in mimetic, by {len(SEEDS)} seeds on "
+        "validation images.",
         "",
     ]
+
+
+def _gains_elsewhere(runs):
+    """Words for a setting → [mimetic's gain over plain, over rotated]; None: too few runs."""
+
+    def gains(mimetic="", plain="", rotated=""):
+        ours, *others = runs("mimetic", mimetic), runs("plain", plain), runs("rotated", rotated)
+        return [contrast([ours], [other]) for other in others]
+
+    found = {
+        _loudest(): gains(LOUDEST["mimetic"], LOUDEST["plain"], LOUDEST["mimetic"]),
+        "logits that spread alike at the start": gains("", EQUAL["plain"], EQUAL["rotated"]),
+        "tokens of one size at the start, on average over the blocks": [
+            gains(plain=EQUAL_TOKENS["plain"])[0],
+            gains(mimetic=EQUAL_TOKENS["mimetic"])[1],
+        ],
+        length(LONG): gains(LONG, LONG, LONG),
+    }
+    for variant, words in VARIANTS.items():
+        if verdict(runs.gain(variant=variant)) == "does not hold":
+            found[words] = gains(variant, variant, variant)
+    return found
+
+
+def _for_comparison(runs):
+    """What the changed settings do to plain, and the gain on all images but after fewer steps."""
+    louder, small, most = LOUDEST["plain"], EQUAL_TOKENS["plain"], DATA_SIZES[-1]
+    found = {
+        f"{VARIANTS[louder]} alone changes plain by": contrast(
+            [runs("plain", louder)], [runs("plain")]
+        ),
+        "tokens as small as mimetic's change plain by": contrast(
+            [runs("plain", small)], [runs("plain")]
+        ),
+        f"after {length(most)} mimetic − plain is": runs.gain(variant=most),
+    }
+    return "; ".join(f"{words} {points(each)}" for words, each in found.items() if each)
+
+
+def _loudest():
+    return " or ".join(dict.fromkeys(VARIANTS[variant] for variant in LOUDEST.values()))
 
 
 def with_results(readme, results):

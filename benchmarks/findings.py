@@ -7,7 +7,7 @@ the statements; `make claims` runs it, and a test fails where page and records d
 
 from pathlib import Path
 
-from benchmarks import patch_scale, replication
+from benchmarks import long_rates, patch_scale, replication
 from benchmarks import rates as rates_module
 from benchmarks.statements import VARIANTS, Runs, contrast, images, length, statements
 from benchmarks.study import BETTER, DATA_SIZES, EQUAL, EQUAL_TOKENS, LONG, PLAN, missing
@@ -42,11 +42,11 @@ TOKENS = (
 )
 
 
-def page(records, tuning, factors=(), again=()):
+def page(records, tuning, factors=(), again=(), long=()):
     """The whole of FINDINGS.md.
 
     records: final ones; tuning: those of the learning rates; factors: those of patch_scale; again:
-    those of replication.
+    those of replication; long: those of long_rates.
     """
     parts = [_head(records), _sentences(records), _unfinished(records), _rates(tuning)]
     parts += [_levels(records, base, rate) for rate in ("own", "plain") for base in BASES]
@@ -59,6 +59,7 @@ def page(records, tuning, factors=(), again=()):
         _factors(factors),
         _sizes(records),
         _longer(records),
+        long_rates.section(long),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -282,6 +283,7 @@ def _when(time):
 
 def main():
     others = (rates_module.records(), patch_scale.records(), replication.records())
+    others += (long_rates.records(),)
     write_text(PAGE, page(load_records(), *others))
     print(PAGE)
 

@@ -1,17 +1,17 @@
-"""The headline's final runs once more, on another processor: the same code, seeds and images.
+"""The headline's final runs, and those with small positions, once more on another processor.
 
 `python -m benchmarks.replication` makes what is missing, into benchmarks/records/replication, and
-may be stopped and started. On the processor of minivit/records each run would come out the same,
-bit for bit (`benchmarks.again`). On another the rounding differs and nothing else, and training
-enlarges that. So two questions have an answer here: do the means stand, and how much of a run's
-accuracy does its seed decide?
+may be stopped and started. The code, seeds and images are the same. On the processor of
+minivit/records each run would come out the same, bit for bit (`benchmarks.again`). On another the
+rounding differs and nothing else, and training enlarges that. So two questions have an answer here:
+do the means stand, and how much of a run's accuracy does its seed decide?
 """
 
 import math
 from pathlib import Path
 from statistics import fmean
 
-from benchmarks.statements import Runs, contrast
+from benchmarks.statements import VARIANTS, Runs, contrast
 from benchmarks.study import PLAN, SMALL_POSITIONS, Question, say
 from minivit.compare import DEFAULT_ARMS, compare, prepare
 from minivit.data import cifar10
@@ -68,9 +68,37 @@ def section(records, again):
             "measure two seeds of one arm on one processor differ by "
             f"{100 * apart_by_seed(both):.2f}.",
             "",
+            *_small_positions(Runs(records), Runs(again)),
             "`python -m benchmarks.replication`",
         ]
     )
+
+
+def _small_positions(first, again):
+    """The table of mimetic with small positions; nothing before the last of its runs.
+
+    Rotated's were made on the other processor to begin with, so they stand on both sides.
+    """
+    rows = []
+    for variant in SMALL_POSITIONS:
+        old, new = (runs("mimetic", variant) for runs in (first, again))
+        for control, theirs in (("plain", again), ("rotated", first)):
+            before, after = first(control, variant), theirs(control, variant)
+            differences = ([[old], [before]], [[new], [after]], [[new, before], [after, old]])
+            gains = [contrast(*pair) for pair in differences]
+            if None not in gains:
+                rows.append(f"| {' | '.join([VARIANTS[variant], control, *map(points, gains)])} |")
+    if not rows:
+        return []
+    return [
+        "With small positions, mimetic minus another arm. First: mimetic and plain on the first "
+        "processor, and rotated on the other. Again: all three on the other.",
+        "",
+        "| positions | mimetic minus | first | again | again minus first |",
+        "|---|---|---|---|---|",
+        *rows,
+        "",
+    ]
 
 
 def _rows(first, again):

@@ -11,10 +11,10 @@ import pytest
 from evidence_records import made_up, tuning
 from scipy.stats import t, ttest_1samp, ttest_rel
 
-from benchmarks import claims, findings, patch_scale, rates, replication, ship, study
+from benchmarks import claims, findings, long_rates, patch_scale, rates, replication, ship, study
 from benchmarks.claims import outcome
 from benchmarks.claims_of_others import Claim
-from benchmarks.statements import Runs
+from benchmarks.statements import VARIANTS, Runs
 from minivit import protocol
 from minivit.compare import DEFAULT_ARMS, Arm
 from minivit.evidence import (
@@ -245,6 +245,36 @@ def test_a_base_that_was_not_made_again_with_every_seed_is_not_compared(chosen):
     assert "row of vit_trunc_normal from another processor" in claims.readme_results(STUDY, one)
 
 
+def test_small_positions_made_again_stand_beside_the_same_rotated(chosen):
+    """Mimetic up by 2 points, plain by 1; rotated has no second runs."""
+    usual = [r for r in STUDY if not r.variant and r.attention in DEFAULT_ARMS]
+    small = [r for r in STUDY if r.variant in study.SMALL_POSITIONS]
+    again = usual + [
+        replace(r, final_accuracy=r.final_accuracy + {"mimetic": 0.02, "plain": 0.01}[r.attention])
+        for r in small
+        if r.attention != "rotated"
+    ]
+    said = replication.section(STUDY, again)
+    for variant in study.SMALL_POSITIONS:
+        values = {
+            arm: [r.final_accuracy for r in small if (r.variant, r.attention) == (variant, arm)]
+            for arm in ("mimetic", "plain", "rotated")
+        }
+        for arm, by in (("plain", 1), ("rotated", 2)):
+            first = ttest_rel(values["mimetic"], values[arm]).confidence_interval(0.95)
+            ends = [100 * first.low, 100 * (first.low + first.high) / 2, 100 * first.high]
+            cells = [
+                f"{middle:+.1f} [{low:+.1f}, {high:+.1f}], n = 5".replace("-", "−")
+                for low, middle, high in (ends, [end + by for end in ends], [by] * 3)
+            ]
+            assert f"| {VARIANTS[variant]} | {arm} | {' | '.join(cells)} |" in said
+    without = ("plain", "positions=learned", 4)
+    few = [r for r in again if (r.attention, r.variant, r.seed) != without]
+    said = replication.section(STUDY, few)
+    assert said.count("learned positions that start random (standard deviation 0.02) |") == 1
+    assert "With small positions" not in replication.section(STUDY, usual)
+
+
 def test_what_is_missing_is_named_and_makes_no_statement(chosen):
     few = [r for r in STUDY if not r.variant and r.seed < 2 and r.base == "torch_default"]
     page = findings.page(few, [])
@@ -411,6 +441,30 @@ def test_the_factors_of_the_study_are_those_that_the_sweep_chose():
     }
 
 
+def test_rates_of_longer_training_are_shown_when_the_sweep_is_whole(chosen):
+    """Mimetic is best at the rate in use. Plain is best at 3e-3, an edge, so 1e-2 is tried."""
+    best = {"mimetic": 1e-3, "plain": 3e-3}
+
+    def sweep(*grid):
+        arms = long_rates.planned([("torch_default", arm, rate) for rate in grid for arm in best])
+        return tuning(
+            lambda arm: 0.6 - 0.01 * (arm.learning_rate != best[arm.attention]) + arm.seed / 1e5,
+            arms,
+        )
+
+    at_the_edge = sweep(*rates.GRID)
+    assert len(at_the_edge) == 12 and {r.variant for r in at_the_edge} == {study.LONG}
+    assert long_rates.section(at_the_edge) == "" == long_rates.section([])
+    whole = at_the_edge + [r for r in sweep(1e-2) if r.attention == "plain"]
+    assert long_rates.section(whole[:-1]) == "", "a seed is missing"
+    said = long_rates.section(whole)
+    assert said in findings.page(STUDY, [], long=whole)
+    assert "seeds 100 and 101 (" in said and "shorter training. plain does best at 0.003." in said
+    assert "| torch_default | mimetic | 59.1 | 60.1 | 59.1 | – | 0.001 |" in said
+    best["plain"] = 1e-3
+    assert "shorter training. They do best here, too." in long_rates.section(sweep(*rates.GRID))
+
+
 def test_rates_are_chosen_by_the_mean_and_grow_at_an_edge():
     best = {"plain": 1e-3, "mimetic": 3e-3}
 
@@ -506,12 +560,16 @@ def test_arms_of_one_seed_are_pairs_and_no_run_is_short_or_there_twice():
 
 def test_the_runs_that_chose_are_of_what_was_chosen():
     """Rates and the factor on the patch embedding: the committed recipe, validation images."""
-    sweeps = {r.filename: r for r in (*rates.records(), *patch_scale.records())}.values()
+    sweeps = {r.filename: r for r in (*rates.records(), *patch_scale.records())}
+    sweeps = [*sweeps.values(), *long_rates.records()]
     assert {
         r.filename for r in sweeps if recipe_digest(r.recipe) != recipe_digest(recipe_of(r))
     } == set()
-    images = {(r.data["train"], r.data["validation"]) for r in SHIPPED if not r.variant}
-    assert {(r.data["train"], r.data["validation"]) for r in sweeps} == images
+    chose, shown = (
+        {(r.recipe["subset"], r.data["train"], r.data["validation"]) for r in runs}
+        for runs in (sweeps, SHIPPED)
+    )
+    assert chose and chose <= shown, "other images than those of the final runs"
     seeds = {}
     for r in sweeps:
         seeds.setdefault((r.base, r.attention, r.variant, r.learning_rate), []).append(r.seed)
@@ -547,7 +605,9 @@ def test_shipping_takes_away_what_is_no_longer_there(monkeypatch, tmp_path):
 def test_pages_are_what_the_records_give():
     readme, again = (ROOT / "README.md").read_text(encoding="utf-8"), replication.records()
     wanted = {
-        findings.PAGE: findings.page(SHIPPED, rates.records(), patch_scale.records(), again),
+        findings.PAGE: findings.page(
+            SHIPPED, rates.records(), patch_scale.records(), again, long_rates.records()
+        ),
         ROOT / "CLAIMS.md": claims.claims_page(SHIPPED),
         ROOT / "README.md": claims.with_results(readme, claims.readme_results(SHIPPED, again)),
     }
