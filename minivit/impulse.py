@@ -67,7 +67,7 @@ def impulse_factors(
     """
     P = places.double()
     n, dim = P.shape
-    ridge = n * content * torch.eye(dim, dtype=P.dtype)
+    ridge = n * content * torch.eye(dim, dtype=P.dtype, device=P.device)
     R = torch.linalg.solve(P.T @ P + ridge, P.T)  # (dim, patch)
     S = shift_matrix(grid or _square(places), offset).to(P)
     left, right = split_svd(R @ S @ R.T)
@@ -82,7 +82,8 @@ def shift_matrix(grid, offset) -> Float[Tensor, "patch patch"]:
     patch inside takes its place: every row has exactly one 1.
     """
     rows, columns = (grid, grid) if isinstance(grid, int) else grid
-    row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    sides = (torch.arange(side, device="cpu") for side in (rows, columns))
+    row, column = torch.meshgrid(*sides, indexing="ij")
     row = (row + offset[0]).clamp(0, rows - 1)
     column = (column + offset[1]).clamp(0, columns - 1)
     return F.one_hot((columns * row + column).flatten(), rows * columns).float()
@@ -91,7 +92,8 @@ def shift_matrix(grid, offset) -> Float[Tensor, "patch patch"]:
 def draw_offsets(heads, window, generator=None):
     """An offset (rows, columns) for each head; none comes twice before all of the window did."""
     rounds = math.ceil(heads / window**2)
-    order = torch.cat([torch.randperm(window**2, generator=generator) for _ in range(rounds)])
+    draws = [torch.randperm(window**2, generator=generator, device="cpu") for _ in range(rounds)]
+    order = torch.cat(draws)
     half = window // 2
     return [(i // window - half, i % window - half) for i in order[:heads].tolist()]
 

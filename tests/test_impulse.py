@@ -197,10 +197,10 @@ MUTANTS = {
         ("draw_offsets(layer.heads, window, generator)",
          "draw_offsets(layer.heads, window, torch.Generator().manual_seed(0))"),
     ],
-    "offsets from the global stream": [("(window**2, generator=generator)", "(window**2)")],
+    "offsets from the global stream": [("(window**2, generator=generator,", "(window**2,")],
     "heads may agree": [
-        ("torch.randperm(window**2, generator=generator)",
-         "torch.randint(window**2, (window**2,), generator=generator)"),
+        ("torch.randperm(window**2, generator=generator,",
+         "torch.randint(window**2, (window**2,), generator=generator,"),
     ],
     "size missing": [("(W * size[head] for", "(W for")],
     "√head_dim missing": [("W * size[head]", "W * size[head] / W.shape[-1] ** 0.25")],
@@ -270,6 +270,18 @@ def test_dtype_stays():
     model = bases.torch_default_(ViT(SMALL), generator=generator(99)).double()
     layer = attention_layers(minivit.impulse.impulse_(model, generator=generator()))[0]
     assert layer.qkv.dtype == torch.float64 and layer.qkv.requires_grad
+
+
+def test_a_default_device_of_the_caller_changes_no_number():
+    """Meta stands for a GPU, whose tensors do not mix with the CPU's either."""
+
+    def weights(device):
+        model = bases.torch_default_(ViT(SMALL), generator=generator(99))
+        with torch.device(device):
+            return minivit.impulse.impulse_(model, generator=generator()).state_dict()
+
+    expected = weights("cpu")
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in weights("meta").items())
 
 
 def test_the_arm_shares_its_base_and_its_values_with_mimetic():
