@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from benchmarks.study import (
     BETTER,
+    CENTRED,
     DATA_SIZES,
     EQUAL,
     EQUAL_TOKENS,
@@ -24,6 +25,7 @@ VARIANTS = {
     "positions=shuffled": "sin-cos positions in random order",
     "positions=learned": "learned positions that start random (standard deviation 0.02)",
     "position_scale=0.04": "sin-cos positions × 0.04, so as small as those",
+    CENTRED: "sin-cos positions less their mean over patches, as large as the table",
     "pool=cls": "class token",
     "heads=1": "1 head",
     "heads=4": "4 heads",
@@ -146,9 +148,9 @@ def statements(records):
         ),
     ]
     for variant in [v for v in VARIANTS if v not in ("", "positions=shuffled")]:
-        words = VARIANTS[variant]
-        gain = runs.gain(variant=variant)
-        made.append(Statement(f"Mimetic ends higher than plain: {words}.", gain))
+        asked = f" {LAST}" * (variant == CENTRED)
+        text = f"Mimetic ends higher than plain: {VARIANTS[variant]}.{asked}"
+        made.append(Statement(text, runs.gain(variant=variant)))
     # How much is one number worth?
     louder = runs("plain", LOUDEST["plain"])
     made += [
@@ -187,7 +189,7 @@ def statements(records):
     for variant in SMALL_POSITIONS:
         text = f"Mimetic ends higher than rotated: {VARIANTS[variant]}. {HALF}"
         made.append(Statement(text, runs.gain("mimetic", "rotated", variant)))
-    return made
+    return made + _nothing_shared(runs) + _larger_tokens(runs)
 
 
 def _equal_logits(runs):
@@ -237,6 +239,39 @@ def _equal_tokens(runs):
             f"higher. {LAST}",
             contrast([equal["plain"]], [runs("plain")]),
         ),
+    ]
+
+
+def _nothing_shared(runs):
+    """Statements on the part of the table that all patches share: does mimetic repair just that?"""
+    words = VARIANTS[CENTRED]
+    return [
+        Statement(
+            f"Mimetic ends higher than rotated: {words}. {LAST}",
+            runs.gain("mimetic", "rotated", CENTRED),
+        ),
+        Statement(
+            f"{words.capitalize()}, and nothing else, lets plain end higher. {LAST}",
+            contrast([runs("plain", CENTRED)], [runs("plain")]),
+        ),
+        Statement(
+            "Mimetic gains more with the sin-cos table as it is than with the table less its mean "
+            f"over patches. {LAST}",
+            runs.excess("", CENTRED),
+        ),
+    ]
+
+
+def _larger_tokens(runs):
+    """Statements with one factor on what enters the first block of every arm."""
+    variant = EQUAL_TOKENS["mimetic"]
+    times = f"× {variant.rpartition('=')[2]} on what enters the first block of both"
+    return [
+        Statement(
+            f"Mimetic ends higher than {arm}: {times}. {LAST}",
+            runs.gain("mimetic", arm, variant),
+        )
+        for arm in ("plain", "rotated")
     ]
 
 

@@ -71,6 +71,8 @@ EQUAL_TOKENS = {
     "plain": "patch_scale=0.4,position_scale=0.4",
     "mimetic": "patch_scale=2.1,position_scale=2.1",
 }
+# The table less what all patches share, as large as the whole (`python -m benchmarks.token_size`).
+CENTRED = "positions=centred,position_scale=1.86"
 # With either mimetic ended below plain.
 SMALL_POSITIONS = ("positions=learned", "position_scale=0.04")
 # All images and 4.5 times the recipe's steps: plain's and rotated's turn at `time_to`'s recipe.
@@ -102,6 +104,12 @@ PLAN = (
         for arm, variant in EQUAL_TOKENS.items()
     ),
     Question(name="a control with small positions", arms=("rotated",), variants=SMALL_POSITIONS),
+    Question(name="nothing shared", arms=("plain", "rotated", "mimetic"), variants=(CENTRED,)),
+    Question(
+        name="larger tokens for all",
+        arms=("plain", "rotated"),
+        variants=(EQUAL_TOKENS["mimetic"],),
+    ),
 )
 
 

@@ -15,7 +15,8 @@ MODEL = ("patch_size", "depth", "heads", "pool", "positions")
 TRAINING = ("epochs", "batch_size", "learning_rate", "weight_decay", "clip_norm", "label_smoothing")
 AUGMENT = ("flip", "crop", "cutout", "mixup")
 # What no recipe holds: the network is changed once, after its initialization.
-SHUFFLED = "shuffled"  # a value of positions: the sin-cos table with its rows in random order
+# Values of positions: the sin-cos table with its rows in random order, or less their mean.
+SHUFFLED, CENTRED = "shuffled", "centred"
 # Factors on the patch embedding's weight and bias, on the table of positions, and on the logits of
 # attention: on W_Q W_Kᵀ and on what the biases add to it.
 START = ("patch_scale", "position_scale", "qk_scale")
@@ -48,9 +49,11 @@ def vary(recipe, variant="", learning_rate=None):
     """
     pairs = parse_variant(variant)
     _start_changes(pairs)
-    if pairs.get("positions") == SHUFFLED:
+    if pairs.get("positions") in (SHUFFLED, CENTRED):
         if recipe.model.positions == "learned":
-            raise ValueError("positions=shuffled shuffles a sin-cos table; the recipe has none")
+            raise ValueError(
+                f"positions={pairs['positions']} changes a sin-cos table; the recipe has none"
+            )
         pairs.pop("positions")
     training, model = recipe.training, recipe.model
     changes = _typed(pairs, TRAINING, training)
@@ -73,12 +76,14 @@ def vary(recipe, variant="", learning_rate=None):
 def change_start_(model, variant, *, seed):
     """Changes an initialized ViT in place as the variant says; what is drawn depends on `seed`."""
     pairs = parse_variant(variant)
+    patches = model.config.grid**2
+    # A row for the class token, where there is one, comes first and stays.
+    rows = model.pos_embed[:, -patches:]
     if pairs.get("positions") == SHUFFLED:
-        patches = model.config.grid**2
         order = torch.randperm(patches, generator=stream(seed, "positions"))
-        # A row for the class token, where there is one, comes first and stays.
-        rows = model.pos_embed[:, -patches:]
         rows.copy_(rows[:, order].clone())
+    elif pairs.get("positions") == CENTRED:
+        rows.sub_(rows.mean(1, keepdim=True))
     scales = _start_changes(pairs)
     for parameter in model.patch_embed.parameters():
         parameter.mul_(scales["patch_scale"])

@@ -1,5 +1,6 @@
 """Variants: text in, another recipe or another start out, and nothing else changed."""
 
+import copy
 from dataclasses import asdict
 
 import pytest
@@ -34,6 +35,7 @@ def differing(a, b, prefix=""):
         ("pool=cls", {"model.pool"}),
         ("positions=learned", {"model.positions"}),
         ("positions=shuffled", set()),
+        ("positions=centred", set()),
         ("patch_scale=0.5", set()),
         ("position_scale=0.5", set()),
         ("qk_scale=0.5", set()),
@@ -110,9 +112,23 @@ def test_shuffled_positions_are_the_same_rows_in_another_order():
     assert not torch.equal(other.pos_embed[0], shuffled)
 
 
-def test_the_class_token_keeps_its_own_row():
-    ours = start("positions=shuffled,pool=cls")
-    assert torch.equal(ours.pos_embed[:, 0], start("pool=cls").pos_embed[:, 0])
+def test_centred_positions_share_nothing_and_differ_as_before():
+    assert changed_parameters("positions=centred") == {"pos_embed"}
+    table, centred = (start(v).pos_embed[0] for v in ("", "positions=centred"))
+    torch.testing.assert_close(centred.mean(0), torch.zeros(SMOKE.model.dim))
+    between = [rows[:, None] - rows for rows in (table, centred)]
+    torch.testing.assert_close(*between, atol=1e-6, rtol=0)
+    large = start("positions=centred,position_scale=3").pos_embed[0]
+    torch.testing.assert_close(large, 3 * centred)
+
+
+@pytest.mark.parametrize("positions", ["shuffled", "centred"])
+def test_the_class_token_keeps_its_own_row(positions):
+    ours, usual = start(f"positions={positions},pool=cls"), start("pool=cls")
+    torch.nn.init.normal_(usual.pos_embed[:, 0])
+    again = change_start_(copy.deepcopy(usual), f"positions={positions}", seed=0)
+    assert torch.equal(again.pos_embed[:, 0], usual.pos_embed[:, 0])
+    assert torch.equal(again.pos_embed[:, 1:], ours.pos_embed[:, 1:])
     assert not torch.equal(ours.pos_embed, start("pool=cls").pos_embed)
 
 
@@ -154,10 +170,11 @@ def test_qk_scale_scales_logits_and_leaves_values_alone():
     }
 
 
-def test_shuffling_what_is_learned_from_zero_is_refused():
+@pytest.mark.parametrize("positions", ["shuffled", "centred"])
+def test_changing_a_table_that_starts_random_is_refused(positions):
     learned = vary(SMOKE, "positions=learned")
-    with pytest.raises(ValueError, match="the recipe has none"):
-        vary(learned, "positions=shuffled")
+    with pytest.raises(ValueError, match=f"positions={positions} changes a sin-cos table; the rec"):
+        vary(learned, f"positions={positions}")
 
 
 def test_a_variant_is_a_dictionary_of_texts():
