@@ -36,7 +36,7 @@ from minivit.records import (
     write_record,
 )
 from minivit.runtime import one_thread, stream
-from minivit.train import decay_groups, warmup_cosine
+from minivit.schedule import decay_groups, warmup_cosine
 
 TUNING = Path(__file__).parent / "records" / "char_lm"
 FINAL = Path(minivit.__file__).parent / "records" / "char_lm"  # ships with the package

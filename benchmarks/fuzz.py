@@ -32,9 +32,9 @@ from PIL import Image
 from benchmarks.nearly_whole import as_bytes, damaged, odd_json, odd_metadata
 from benchmarks.tiny import tiny_model, train_tiny
 from minivit.archives import image_folders
-from minivit.model import load_model, save_model
 from minivit.pretrained import load_pretrained
 from minivit.records import load_records
+from minivit.saving import load_model, save_model
 from teaching.submissions import read as read_submission
 
 LONGEST = 20  # seconds for one file; a reader that takes longer hangs

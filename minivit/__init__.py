@@ -31,11 +31,10 @@ from minivit.model import (
     VIT_TINY,
     ViT,
     ViTConfig,
-    load_model,
-    save_model,
     sincos_positions,
 )
 from minivit.pretrained import load_pretrained
+from minivit.saving import load_model, save_model
 from minivit.train import TrainConfig, evaluate, train
 
 __version__ = "0.1.0"

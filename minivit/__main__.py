@@ -59,7 +59,7 @@ def _parser():
     folder.add_argument("--base", default="torch_default", help="torch_default, vit_trunc_normal")
     folder.add_argument("--attention", default="mimetic", help="plain, mimetic, norm_matched, …")
     folder.add_argument("--epochs", type=int, default=90)
-    folder.add_argument("--warmup-epochs", type=float, default=8.0)
+    folder.add_argument("--warmup-epochs", type=float, help="(default: a tenth, at most 8)")
     folder.add_argument("--batch-size", type=int, default=1024, help="of all processes together")
     folder.add_argument("--learning-rate", type=float, default=1e-3)
     folder.add_argument("--weight-decay", type=float, default=0.1)
@@ -165,9 +165,10 @@ def _train_folder(options):
     shape |= {"classes": len(train_set.classes), "positions": "sincos_learned"}
     net = ViT(replace(getattr(model, FOLDER_MODELS[options.model]), **shape))
     initialize_(net, options.base, options.attention, seed=options.seed)
+    warmup = options.warmup_epochs
     config = TrainConfig(
         epochs=options.epochs,
-        warmup_epochs=options.warmup_epochs,
+        warmup_epochs=min(8.0, options.epochs / 10) if warmup is None else warmup,
         batch_size=options.batch_size,
         learning_rate=options.learning_rate,
         weight_decay=options.weight_decay,

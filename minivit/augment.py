@@ -6,11 +6,12 @@ One draw per image, from a generator, which torchvision's transforms for batches
 
 import math
 from dataclasses import dataclass
-from numbers import Real
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+
+from minivit.runtime import is_number, is_whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,20 +35,21 @@ class Augment:
             raise ValueError(f"flip is {self.flip!r}; it must be True or False")
         for name in ("crop", "cutout"):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 0:
+            if not is_whole(value) or value < 0:
                 raise ValueError(f"{name} is {value!r}; it must be a whole number of pixels from 0")
-        if not isinstance(self.mixup, Real) or not 0 <= self.mixup < math.inf:
+        if not is_number(self.mixup) or not 0 <= self.mixup < math.inf:
             raise ValueError(f"mixup is {self.mixup!r}; it must be a finite number from 0")
 
 
 def drawn(n, size, augment, generator):
     """Integers (image, 5): mirrored or not, window row and column, cutout row and column; and λ."""
     # Drawn whether used or not, so that switching one on leaves the others as they were.
-    limits = torch.tensor([2, 2 * augment.crop + 1, 2 * augment.crop + 1, *size])
-    numbers = (torch.rand(n, 5, generator=generator, dtype=torch.float64) * limits).long()
+    on_cpu = {"generator": generator, "device": "cpu"}  # whatever the default device is
+    limits = torch.tensor([2, 2 * augment.crop + 1, 2 * augment.crop + 1, *size], device="cpu")
+    numbers = (torch.rand(n, 5, dtype=torch.float64, **on_cpu) * limits).long()
     numbers[:, 0] *= augment.flip
     # torch's Beta takes no generator.
-    seed = torch.randint(2**62, (), generator=generator).item()
+    seed = torch.randint(2**62, (), **on_cpu).item()
     shares = np.random.default_rng(seed).beta(augment.mixup or 1, augment.mixup or 1, n)
     return numbers, torch.from_numpy(shares).float()
 

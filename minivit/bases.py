@@ -13,17 +13,21 @@ from torch import nn
 from minivit.layers import attention_layers
 from minivit.model import ViT, initial_positions
 
+# What timm and torchvision call the parameters that belong to no layer.
+POSITIONS, CLASS_TOKENS = ("pos_embed", "pos_embedding"), ("cls_token", "class_token")
+
 
 def torch_default_(model, *, generator=None):
     """Base: every layer as PyTorch's own constructor sets it, but attention biases at zero.
 
     Linear and convolution: uniform within ±1/√fan_in, weight and bias; nn.MultiheadAttention:
     Xavier. Positions and class token, for which PyTorch has no default, as in `vit_trunc_normal_`.
-    Raises ValueError for a parameter that is none of these.
+    Raises ValueError for a parameter that is none of these, before anything is written.
     """
+    layers = attention_layers(model)
     _set_every_layer_(model, _torch_linear_, generator)
     with torch.no_grad():
-        for layer in attention_layers(model):
+        for layer in layers:
             for bias in (layer.qkv_bias, layer.proj_bias):
                 if bias is not None:
                     bias.zero_()
@@ -35,7 +39,7 @@ def vit_trunc_normal_(model, *, generator=None):
 
     Linear: normal of standard deviation 0.02, zero bias; positions 0.02, class token 1e-6; the
     patch convolution as PyTorch leaves it. A sin-cos table starts as that table. Raises ValueError
-    for a parameter that is none of these.
+    for a parameter that is none of these, before anything is written.
     """
     return _set_every_layer_(model, _timm_linear_, generator)
 
@@ -46,6 +50,8 @@ def _set_every_layer_(model, linear_, generator):
     if any(parameter.is_meta for parameter in model.parameters()):
         raise ValueError("weights on the meta device hold no numbers; use model.to_empty")
     for name, module in model.named_modules():
+        _check_known(name, module)
+    for module in model.modules():
         if isinstance(module, nn.Linear | nn.MultiheadAttention):
             linear_(module, generator)
         elif isinstance(module, nn.Conv2d):
@@ -54,8 +60,23 @@ def _set_every_layer_(model, linear_, generator):
             module.reset_parameters()  # gain 1, bias 0: nothing is drawn
         else:
             for part, parameter in module.named_parameters(recurse=False):
-                _set_embedding_(f"{name}.{part}".strip("."), module, parameter, generator)
+                _set_embedding_(part, module, parameter, generator)
+        if isinstance(module, ViT) and module.config.positions == "sincos":
+            module.pos_embed.copy_(_table(module.config))  # no parameter, and to_empty takes it
     return model
+
+
+def _check_known(name, module):
+    if isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is None:
+        raise ValueError(f"{name!r} has keys or values of another width than its queries")
+    if isinstance(module, nn.Linear | nn.MultiheadAttention | nn.Conv2d | nn.LayerNorm):
+        return
+    for part, parameter in module.named_parameters(recurse=False):
+        if part not in (*POSITIONS, *CLASS_TOKENS):
+            whole = f"{name}.{part}".strip(".")
+            raise ValueError(
+                f"no base knows how to start the parameter {whole!r} {tuple(parameter.shape)}"
+            )
 
 
 def _torch_linear_(module, generator):
@@ -78,19 +99,17 @@ def _timm_linear_(module, generator):
         bias.zero_()
 
 
-def _set_embedding_(name, module, parameter, generator):
-    kind = name.rpartition(".")[2]
-    if kind in ("pos_embed", "pos_embedding"):
-        if isinstance(module, ViT) and module.config.positions != "learned":
-            parameter.copy_(initial_positions(module.config))
-        else:
-            parameter.copy_(0.02 * normal(*parameter.shape, generator=generator))
-    elif kind in ("cls_token", "class_token"):
-        parameter.copy_(1e-6 * normal(*parameter.shape, generator=generator))
+def _set_embedding_(part, module, parameter, generator):
+    if isinstance(module, ViT) and part in POSITIONS and module.config.positions != "learned":
+        parameter.copy_(_table(module.config))
     else:
-        raise ValueError(
-            f"no base knows how to start the parameter {name!r} {tuple(parameter.shape)}"
-        )
+        std = 0.02 if part in POSITIONS else 1e-6
+        parameter.copy_(std * normal(*parameter.shape, generator=generator))
+
+
+def _table(config):
+    with torch.device("cpu"):  # whatever the default device is
+        return initial_positions(config)
 
 
 BASES = {"torch_default": torch_default_, "vit_trunc_normal": vit_trunc_normal_}

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import torch
 
-from minivit.model import ViT, check_positions
+from minivit.model import ViT
 from minivit.runtime import stream
+from minivit.saving import check_positions
 from minivit.storage import read_tensors, write_tensors
 
 RARELY = 20  # of the time on a GPU, one part in so many at most goes into writing
@@ -45,7 +46,7 @@ class Checkpoint:
     """
 
     def __init__(self, path, run, train_set, eval_set):
-        self.path, self.run = Path(path), run
+        self.path, self.run = Path(path).expanduser(), run
         self.identity = json.loads(json.dumps(_identity(run, train_set, eval_set)))
         names = {parameter: name for name, parameter in run.model.named_parameters()}
         self.trained = [names[p] for group in run.optimizer.param_groups for p in group["params"]]
@@ -195,13 +196,11 @@ def _weights(tensors):
 
 def _sketch(weights):
     """One number for each tensor, its product with a fixed random one."""
-    generator = stream(0, "sketch")
-    return [
-        (weights[name].cpu().float() * torch.randn(weights[name].shape, generator=generator))
-        .sum()
-        .item()
-        for name in sorted(weights)
-    ]
+    generator, found = stream(0, "sketch"), []
+    for name in sorted(weights):
+        tensor = weights[name].cpu().float()
+        found.append((tensor * torch.randn(tensor.shape, generator=generator, device="cpu")).sum())
+    return [product.item() for product in found]
 
 
 def _sizes(weights):

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from minivit.layers import attention_layers, block_around, listening, norms_after, own_tokens
 from minivit.model import ViTConfig
+from minivit.runtime import in_eval_mode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,9 +161,10 @@ def spectrum(
 def attention_maps(model, images) -> Float[Tensor, "layer batch head query key"]:
     """softmax(x W_Q W_Kᵀ xᵀ / √head_dim) of every layer, biases included, for these images.
 
-    Raises ValueError as in `attention_layers`, where the model masks its attention or looks at
-    another sequence, for nn.MultiheadAttention whose batch is not its first axis (as torch has it
-    unless told otherwise), and for layers with different numbers of heads or tokens.
+    The model is in eval mode meanwhile. Raises ValueError as in `attention_layers`, where the model
+    masks its attention or looks at another sequence, for nn.MultiheadAttention whose batch is not
+    its first axis (as torch has it unless told otherwise), and for layers with different numbers of
+    heads or tokens.
     """
     maps, hooks = [], []
     for layer in attention_layers(model):
@@ -173,7 +175,7 @@ def attention_maps(model, images) -> Float[Tensor, "layer batch head query key"]
 
         register = model.get_submodule(layer.name).register_forward_pre_hook
         hooks.append((partial(register, with_kwargs=True), keep))
-    with listening(model, hooks), torch.no_grad():
+    with listening(model, hooks), in_eval_mode(model), torch.no_grad():
         model(images)
     _check_alike([found.shape for found in maps], "attention maps")
     return torch.stack(maps)

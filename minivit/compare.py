@@ -26,7 +26,7 @@ from minivit.records import (
     versions,
     write_record,
 )
-from minivit.runtime import cpu_cores, pick_device
+from minivit.runtime import cpu_cores, is_whole, pick_device
 from minivit.train import evaluate, train
 from minivit.variants import change_start_, parse_variant, vary
 from minivit.workers import in_processes
@@ -50,7 +50,7 @@ class Arm:
     learning_rate: float | None = None
 
     def __post_init__(self):
-        if not isinstance(self.seed, int):
+        if not is_whole(self.seed):
             raise ValueError(f"seed is {self.seed!r}; it must be an int")
         for name, known in ((self.base, BASES), (self.attention, ATTENTION)):
             if name not in known:
@@ -226,12 +226,36 @@ def _finished(arm, task):
 
 
 def curves(records):
-    """base → attention → validation accuracies, a row for each seed: what figures draw."""
-    lines = {}
-    for record in records:
-        line = [epoch["validation_accuracy"] for epoch in record.epochs]
-        lines.setdefault(record.base, {}).setdefault(record.attention, []).append(line)
-    return lines
+    """base → arm → validation accuracies, a row for each seed: what figures draw."""
+    return {
+        base: {
+            name: [[epoch["validation_accuracy"] for epoch in r.epochs] for r in arm]
+            for name, arm in arms.items()
+        }
+        for base, arms in _by_base(records).items()
+    }
+
+
+def _by_base(records):
+    """base → arm → its records."""
+    bases = dict.fromkeys(record.base for record in records)
+    return {base: _arms(select(records, base=base)) for base in bases}
+
+
+def _arms(records):
+    """The arms of one base by name: attention, and in what else two of one attention differ."""
+    found = {}
+    for r in records:
+        found.setdefault((r.attention, r.variant, r.learning_rate), []).append(r)
+
+    def name(attention, variant, rate):
+        others = [key for key in found if key[0] == attention]
+        several = len({variant for _, variant, _ in others}) > 1
+        words = [attention, variant] if several and variant else [attention]
+        rates = {each for _, v, each in others if v == variant}
+        return " ".join([*words, f"{rate:g}"] if len(rates) > 1 else words)
+
+    return {name(*key): arm for key, arm in found.items()}
 
 
 def last_accuracy(record):
@@ -244,24 +268,28 @@ def last_accuracy(record):
 def table(records):
     """Accuracy in percent at the last epoch, and the difference from plain, paired by seed."""
     read = "test" if all(r.final_accuracy is not None for r in records) else "validation"
-    lines = [f"{'base':<18}{'attention':<14}{'seeds':>5}  {read + ', %':<16}minus plain"]
-    for base in dict.fromkeys(record.base for record in records):
-        own = select(records, base=base)
-        plain = select(own, attention="plain")
-        for attention in dict.fromkeys(record.attention for record in own):
-            arm = select(own, attention=attention)
+    by_base = _by_base(records)
+    width = max(13, *(len(name) for arms in by_base.values() for name in arms)) + 1
+    lines = [f"{'base':<18}{'attention':<{width}}{'seeds':>5}  {read + ', %':<16}minus plain"]
+    for base, arms in by_base.items():
+        for name, arm in arms.items():
             level = summarise([100 * last_accuracy(record) for record in arm])
             spread = f" ± {level.std:.1f}" if level.n > 1 else ""
-            difference = "" if attention == "plain" else _difference(arm, plain)
-            cells = f"{level.n:>5}  {f'{level.mean:.1f}{spread}':<16}{difference}"
-            lines.append(f"{base:<18}{attention:<14}{cells}".rstrip())
-    if min(len(select(records, base=r.base, attention=r.attention)) for r in records) == 1:
+            cells = f"{level.n:>5}  {f'{level.mean:.1f}{spread}':<16}{_difference(arm, arms)}"
+            lines.append(f"{base:<18}{name:<{width}}{cells}".rstrip())
+    if min(len(arm) for arms in by_base.values() for arm in arms.values()) == 1:
         lines.append("One seed is a look, not evidence: the next may differ by more than this.")
     return "\n".join(lines)
 
 
-def _difference(arm, plain):
-    if {record.seed for record in arm} != {record.seed for record in plain}:
+def _difference(arm, arms):
+    """From plain with the same variant and, where it has several learning rates, the same rate."""
+    own = arm[0]
+    plain = [a for a in arms.values() if (a[0].attention, a[0].variant) == ("plain", own.variant)]
+    if len(plain) > 1:
+        plain = [each for each in plain if each[0].learning_rate == own.learning_rate]
+    plain = plain[0] if plain else []
+    if own.attention == "plain" or {r.seed for r in arm} != {r.seed for r in plain}:
         return ""
     if len(arm) == 1:
         return f"{100 * (last_accuracy(arm[0]) - last_accuracy(plain[0])):+.1f}"

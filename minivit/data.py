@@ -3,6 +3,7 @@
 Read from top to bottom: a set of images, which images, how batches are made.
 """
 
+import math
 import os
 import warnings
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from minivit.archives import (
     original,
 )
 from minivit.augment import drawn, mixed, square, window
-from minivit.runtime import stream
+from minivit.runtime import is_whole, stream
 from minivit.storage import tensor_digest
 from minivit.synthetic import generated
 
@@ -59,8 +60,7 @@ class ImageSet:
         low, high = int(self.labels.min()), int(self.labels.max())
         if low < 0 or high >= len(self.classes):
             raise ValueError(f"labels run from {low} to {high}, not 0 to {len(self.classes) - 1}")
-        if not min(self.std) > 0:
-            raise ValueError(f"std is {self.std}; a channel that never changes can't be normalised")
+        check_channels(self.mean, self.std, channels=self.images.shape[1])
 
     def __len__(self):
         return len(self.images)
@@ -102,16 +102,26 @@ class ImageSet:
     def _balanced_order(self, generator):
         """All indices: one image of each class, then a second of each, …; shuffled by class."""
         labels = self.labels.cpu()
-        index = torch.randperm(len(labels), generator=generator)
+        index = torch.randperm(len(labels), generator=generator, device="cpu")
         index = index[labels[index].argsort(stable=True)]  # grouped by class
         counts = labels.bincount(minlength=len(self.classes))
         starts = counts.cumsum(0) - counts
-        rank = torch.arange(len(labels)) - starts[labels[index]]  # 0, 1, 2, … within each class
+        # 0, 1, 2, … within each class
+        rank = torch.arange(len(labels), device="cpu") - starts[labels[index]]
         return index[rank.argsort(stable=True)]
 
 
+def check_channels(mean, std, channels):
+    """Raises ValueError unless each channel has a mean, and a standard deviation above 0."""
+    for name, values in {"mean": mean, "std": std}.items():
+        if len(values) != channels or not all(map(math.isfinite, values)):
+            raise ValueError(f"{name} is {values}; it must be {channels} finite numbers")
+    if min(std) <= 0:
+        raise ValueError(f"std is {std}; a channel that never changes can't be normalised")
+
+
 def _check_count(name, n, most):
-    if not isinstance(n, int) or not 1 <= n <= most:
+    if not is_whole(n) or not 1 <= n <= most:
         raise ValueError(f"{name} is {n!r}; it must be a whole number from 1 to {most}")
 
 
@@ -190,7 +200,7 @@ def epoch_batches(
         raise ValueError(f"batch_size is {batch_size}; the set has {n} images")
     if max(augment.crop, augment.cutout) > min(size):
         raise ValueError(f"{augment}: crop and cutout must fit the images, {tuple(size)} pixels")
-    order = torch.randperm(n, generator=stream(seed, "order", epoch))
+    order = torch.randperm(n, generator=stream(seed, "order", epoch), device="cpu")
     draws = drawn(n, size, augment, stream(seed, "augmentation", epoch))
     order, numbers, shares = (tensor.to(device) for tensor in (order, *draws))
     slices = _slices(n, batch_size, share or slice(0, batch_size), bool(augment.mixup))

@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from minivit.circuits import attention_maps, locality, patch_grid
-from minivit.layers import attention_layers, listening
+from minivit.layers import attention_layers, block_around, listening
+from minivit.runtime import in_eval_mode
 
 
 class Diagnosis(NamedTuple):
@@ -52,11 +53,10 @@ def diagnose(
 def residual_stream(model: nn.Module, images) -> Float[Tensor, "state batch token dim"]:
     """The tokens that enter each block, in order, and then those that leave the last one.
 
-    A block is the module that holds an attention layer. ValueError as in `attention_layers`.
+    A block is the module that holds an attention layer. The model is in eval mode meanwhile.
+    ValueError as in `attention_layers`.
     """
-    blocks = [
-        model.get_submodule(layer.name.rpartition(".")[0]) for layer in attention_layers(model)
-    ]
+    blocks = [block_around(model, layer.name) for layer in attention_layers(model)]
     states = []
     hooks = [
         (block.register_forward_pre_hook, lambda _, inputs: states.append(inputs[0]))
@@ -64,7 +64,7 @@ def residual_stream(model: nn.Module, images) -> Float[Tensor, "state batch toke
     ]
     leaving = blocks[-1].register_forward_hook
     hooks.append((leaving, lambda _, inputs, output: states.append(output)))
-    with listening(model, hooks), torch.no_grad():
+    with listening(model, hooks), in_eval_mode(model), torch.no_grad():
         model(images)
     return torch.stack(states)
 

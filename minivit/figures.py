@@ -115,7 +115,7 @@ def product_panels(products, *, title, source, limit=None):
     matrices = {names[key]: np.asarray(matrix, np.float32) for key, matrix in products.items()}
     if limit is None:
         off = [np.abs(m[~np.eye(len(m), dtype=bool)]).max() for m in matrices.values()]
-        limit = 2 * max(off)
+        limit = 2 * max(off) or 1.0
     figure = make_subplots(1, len(matrices), subplot_titles=list(matrices), horizontal_spacing=0.03)
     words = []
     for column, (name, matrix) in enumerate(matrices.items(), start=1):

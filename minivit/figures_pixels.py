@@ -13,10 +13,11 @@ def matrix_png(values, limit, *, signed=True, levels=31, compress_level=6):
     """A matrix as the data address of a PNG: red above zero and blue below, or white to blue.
 
     values: (row, column). limit: where the colours end, at ±limit, or from 0 to limit where signed
-    is False. levels: how many colours, odd, so that zero is white.
+    is False. levels: how many colours, odd, so that zero is white. What is not a number is white,
+    and so is all of a matrix of zeros, whose limit is 0.
     """
-    share = np.asarray(values, np.float32) / limit  # of the way along the palette
-    share = np.nan_to_num((share + 1) / 2 if signed else share).clip(0, 1)
+    share = np.nan_to_num(np.asarray(values, np.float32) / (limit or 1.0))  # along the palette
+    share = ((share + 1) / 2 if signed else share).clip(0, 1)
     indices = np.rint(share * (levels - 1)).astype(np.uint8)
     return picture_png(indices, _palette(signed, levels), compress_level)
 

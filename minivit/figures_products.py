@@ -37,7 +37,7 @@ def product_tiles(rows, columns, *, title, source, limit=None, pool=1, x="", til
     dim = next(iter(arrays.values())).shape[-1]
     if limit is None:
         off = ~np.eye(dim, dtype=bool)
-        limit = 4 * max(np.median(m[:, off].std(-1)) for m in arrays.values())
+        limit = 4 * max(np.median(m[:, off].std(-1)) for m in arrays.values()) or 1.0
     pooled = [_pooled(matrices, pool) for matrices in arrays.values()]  # each (column, side, side)
     # On a narrow page whole rows of pixels would be left out without smoothing, lines among them.
     smooth = "fast" if pooled[0].shape[-1] > 48 else False

@@ -14,7 +14,8 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from minivit.runtime import cpu_cores, stream
+from minivit.data import check_channels
+from minivit.runtime import cpu_cores, is_count, stream
 
 # Of ImageNet's training images, in units of the full range; what torchvision's models take.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -46,12 +47,13 @@ class FolderSet:
             found = ImageFolder(path)
         except (FileNotFoundError, OSError) as error:
             raise ValueError(f"{path}: not a folder of folders with images ({error})") from error
-        if not isinstance(size, int) or size < 1:
+        if not is_count(size):
             raise ValueError(f"size is {size!r}; it must be a whole number of pixels, at least 1")
         if min_area is not None and not 0 < min_area <= 1:
             raise ValueError(f"min_area is {min_area}; it must be above 0 and at most 1")
         self.name, self.classes = path.name, tuple(found.classes)
         self.mean, self.std = tuple(mean), tuple(std)
+        check_channels(self.mean, self.std, channels=3)
         self.image_shape = (3, size, size)
         self.reader = _Reader(found.samples, size, min_area)
         here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # processes under torchrun

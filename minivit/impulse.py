@@ -25,6 +25,7 @@ from torch import Tensor
 from minivit.circuits import patch_grid, split_heads
 from minivit.init import mimetic_, split_svd
 from minivit.layers import attention_layers
+from minivit.runtime import is_whole
 
 CONTENT = 0.3  # ρ: how much of a token is not position; the variance for 1 of the positions'
 
@@ -41,7 +42,7 @@ def impulse_(model, *, window=3, grid=None, generator=None):
     """
     places = normalized_places(model, grid)
     grid = patch_grid(model, grid) or _square(places)
-    if not isinstance(window, int) or window % 2 == 0 or not 1 <= window <= min(grid):
+    if not is_whole(window) or window % 2 == 0 or not 1 <= window <= min(grid):
         raise ValueError(f"window is {window!r}; it must be odd, from 1 to the grid's {min(grid)}")
     mimetic_(model, generator=generator)
     for layer in attention_layers(model):

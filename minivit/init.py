@@ -231,6 +231,7 @@ def initialize_(model, base, attention, *, seed):
     return ATTENTION[attention](model, generator=stream(seed, "attention"))
 
 
+@torch.autocast("cpu", enabled=False)  # a control's products are as exact as mimetic's factors
 def _rewrite_(model, control, settings, qk, ov, generator):
     """Draws the mimetic factors of all layers, lets `control` change them, and only then writes."""
     layers = attention_layers(model)

@@ -5,18 +5,17 @@ bottom: the configuration, then the pieces from pixels to logits. Initializers l
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Num
 from torch import Tensor, nn
 
-from minivit.storage import read_tensors, write_tensors
+from minivit.runtime import is_count, is_number
 
 POOLS = ("cls", "mean")
 POSITIONS = ("learned", "sincos", "sincos_learned")
-MOST_TOKENS = 2**16  # that a file may ask for: an image of 4096 × 4096 pixels in patches of 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +43,13 @@ class ViTConfig:
     def __post_init__(self):
         for name in ("image_size", "patch_size", "channels", "classes", "dim", "depth", "heads"):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
+            if not is_count(value):
                 raise ValueError(f"{name} is {value!r}; it must be a whole number, at least 1")
+        for name in ("mlp_ratio", "norm_eps"):
+            if not is_number(getattr(self, name)):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be a number")
+        if not isinstance(self.qkv_bias, bool):
+            raise ValueError(f"qkv_bias is {self.qkv_bias!r}; it must be True or False")
         for name, known in {"pool": POOLS, "positions": POSITIONS}.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be one of {known}")
@@ -230,69 +234,17 @@ def sincos_positions(grid: int, dim: int) -> Float[Tensor, "patch dim"]:
     return torch.cat([column, row], dim=1).float()
 
 
-def save_model(model, path):
-    """Writes weights, configuration and a digest to one safetensors file: whole, or not at all.
-
-    Raises ValueError for a model of another library and for one whose fixed positions were
-    changed; OSError where the file can't be written.
-    """
-    if not isinstance(model, ViT):
-        raise ValueError(f"{type(model).__name__} is not minivit's ViT; keep its state_dict")
-    check_positions(model)
-    write_tensors(path, model.state_dict(), {"config": asdict(model.config)})
-
-
-def check_positions(model):
-    """Raises ValueError where fixed positions were changed: no file of weights has them."""
-    table = initial_positions(model.config).to(model.pos_embed)
-    if model.config.positions == "sincos" and not torch.equal(model.pos_embed, table):
-        raise ValueError("the fixed positions were changed; only 'sincos_learned' ones are saved")
-
-
-def load_model(path):
-    """Returns the ViT that `save_model` wrote, in eval mode, on the CPU.
-
-    Raises ValueError where the file is damaged, was changed, or does not hold what it says. Files
-    of other libraries are for `load_pretrained`.
-    """
-    tensors, metadata = read_tensors(path)
-    try:
-        return with_weights(ViTConfig(**metadata["config"]), tensors)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: not a model that save_model wrote ({error})") from error
-
-
-def with_weights(config, weights):
-    """Returns a ViT of this shape with these weights (a state_dict), in eval mode, on the CPU.
-
-    Raises ValueError where they do not fit exactly, before any memory is taken: what a file says of
-    itself may be wrong by any factor.
-    """
-    blocks = {name.split(".")[1] for name in weights if name.startswith("blocks.")}
-    if config.depth != len(blocks):
-        raise ValueError(f"depth is {config.depth}, but there are weights of {len(blocks)} blocks")
-    if config.tokens > MOST_TOKENS:
-        raise ValueError(f"{config.tokens} tokens of an image; at most {MOST_TOKENS} are accepted")
-    try:
-        with torch.device("meta"):
-            ViT(config).load_state_dict(weights, assign=True)
-        with torch.random.fork_rng(devices=[]):  # the constructor draws weights; none is kept
-            model = ViT(config)
-        model.load_state_dict(weights)
-    except (RuntimeError, TypeError, OverflowError) as error:
-        # Names what is missing, unexpected or of another shape, in several lines.
-        raise ValueError(" ".join(str(error).split())[:600]) from error
-    return model.eval()
-
-
 def _check_images(images, config, dtype):
     expected = (config.channels, config.image_size, config.image_size)
     if not images.is_floating_point():
         raise ValueError(f"images are {images.dtype}; scale them first: minivit.data.normalize(…)")
-    # Under autocast float16 and bfloat16 may differ from the weights, float64 may not.
-    cast = torch.is_autocast_enabled(images.device.type) and images.dtype != torch.float64
-    if images.dtype != dtype and not cast:
-        raise ValueError(f"images are {images.dtype}, the weights {dtype}; use images.to({dtype})")
+    if images.dtype != dtype:
+        # Under autocast float16 and bfloat16 may differ from the weights, float64 may not.
+        cast = torch.is_autocast_enabled(images.device.type) and images.dtype != torch.float64
+        if not cast:
+            raise ValueError(
+                f"images are {images.dtype}, the weights {dtype}; use images.to({dtype})"
+            )
     if images.shape[1:] != expected:
         last = images.shape[1:] == (*expected[1:], expected[0])
         hint = "; channels come last here: use images.permute(0, 3, 1, 2)" if last else ""

@@ -16,8 +16,9 @@ from minivit.bases import vit_trunc_normal_
 from minivit.catalog import CATALOG, Checkpoint, find, known_by_digest
 from minivit.circuits import AttentionWeights
 from minivit.layouts import GPT2, config_from_shapes, convert, gpt2_attention, layout_of
-from minivit.model import ViT, ViTConfig, with_weights
+from minivit.model import ViT, ViTConfig
 from minivit.runtime import stream
+from minivit.saving import with_weights
 from minivit.storage import DIGEST_KEY, read_safetensors, read_tensors
 
 # What minivit writes about a file: by save_model, and while a training runs.

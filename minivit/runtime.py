@@ -89,8 +89,42 @@ def stream(seed, purpose, epoch=0):
     The same (seed, purpose, epoch) gives the same numbers on every machine and different streams
     do not overlap: arms of one seed share their batches, and a resumed run needs no saved state.
     """
+    if not is_whole(seed):  # 1.0 would be another stream than 1
+        raise ValueError(f"seed is {seed!r}; it must be an int")
     key = hashlib.sha256(f"{seed}/{purpose}/{epoch}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(key[:8], "little") >> 1)
+
+
+def is_whole(value):
+    """Whether it is an int, and not True or False."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_count(value):
+    """Whether it is a whole number from 1."""
+    return is_whole(value) and value >= 1
+
+
+def is_number(value):
+    """Whether it is an int or a float, as a file of a configuration can hold it; no bool."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+@contextlib.contextmanager
+def in_eval_mode(model):
+    """Puts the model into eval mode for the block; then every module has its own mode again."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield model
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def uncompiled(model):
+    """The module that torch.compile wrapped, or the same where it wrapped none."""
+    return getattr(model, "_orig_mod", model)
 
 
 def synchronize(device):

@@ -28,7 +28,7 @@ def atomic_path(path):
     killed process left there of an earlier attempt goes too, an hour later. Raises OSError where
     something stands at `path` that is no file.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if path.exists() and not path.is_file():  # a device or a pipe would be replaced
         raise OSError(f"{path} is a {'folder' if path.is_dir() else 'device'}, not a file")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -116,7 +116,7 @@ def read_safetensors(path):
     """Returns (tensors, raw metadata) of any safetensors file; ValueError where it is not one."""
     from safetensors import SafetensorError, safe_open
 
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.is_file():
         raise ValueError(f"{path}: {'a folder, not a file' if path.is_dir() else 'no such file'}")
     try:

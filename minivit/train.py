@@ -7,7 +7,6 @@ Images lie on the device as uint8 and are augmented there; within an epoch nothi
 import math
 from dataclasses import dataclass, field
 from functools import partial
-from numbers import Real
 from typing import NamedTuple
 
 import torch
@@ -18,11 +17,22 @@ from minivit.checkpoint import Checkpoint, EpochRecord
 from minivit.data import epoch_batches, eval_batches
 from minivit.graphs import GraphedStep
 from minivit.ranks import Ranks, join, local_device
-from minivit.runtime import Precision, Stopwatch, can_compile, pick_device, pick_precision
+from minivit.runtime import (
+    Precision,
+    Stopwatch,
+    can_compile,
+    in_eval_mode,
+    is_count,
+    is_number,
+    is_whole,
+    pick_device,
+    pick_precision,
+    uncompiled,
+)
+from minivit.schedule import decay_groups, warmup_cosine
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 EVAL_BATCH = 500  # images at a time, without gradients
-NEVER_DECAYED = ("pos_embed", "cls_token", "pos_embedding", "class_token")  # timm's, torchvision's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +60,11 @@ class TrainConfig:
     def __post_init__(self):
         numbers = ("learning_rate", "warmup_epochs", "weight_decay", "clip_norm", "label_smoothing")
         for name in numbers:
-            if not isinstance(getattr(self, name), Real):  # YAML reads 1e-3 as text
+            if not is_number(getattr(self, name)):  # YAML reads 1e-3 as text
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be a number")
         accepted = {
-            "epochs": (_is_count(self.epochs), "a whole number from 1"),
-            "batch_size": (_is_count(self.batch_size), "a whole number from 1"),
+            "epochs": (is_count(self.epochs), "a whole number from 1"),
+            "batch_size": (is_count(self.batch_size), "a whole number from 1"),
             "learning_rate": (0 < self.learning_rate < math.inf, "above 0 and finite"),
             "warmup_epochs": (
                 0 <= self.warmup_epochs < self.epochs,
@@ -65,6 +75,7 @@ class TrainConfig:
             "clip_norm": (0 <= self.clip_norm < math.inf, "at least 0 and finite"),
             "label_smoothing": (0 <= self.label_smoothing < 1, "from 0 to below 1"),
             "precision": (self.precision in PRECISIONS, f"one of {PRECISIONS}"),
+            "augment": (isinstance(self.augment, Augment), "an Augment"),
             "compile": (self.compile in (None, True, False), "None, True or False"),
         }
         for name, (good, values) in accepted.items():
@@ -113,7 +124,7 @@ def train(
     _check_fits(model, train_set)
     if eval_set is not None:
         _check_fits(model, eval_set)
-    if not isinstance(seed, int):
+    if not is_whole(seed):
         raise ValueError(f"seed is {seed!r}; it must be an int")
     device = pick_device(local_device(device))
     ranks = join(device)
@@ -145,8 +156,8 @@ def train(
 def evaluate(model, image_set, *, batch_size=EVAL_BATCH, device=None, precision="auto"):
     """Returns the Evaluation of `model` on every image, by default where the model lies.
 
-    device: where the model goes, and stays. precision: as in TrainConfig. The model's train or eval
-    mode is restored.
+    device: where the model goes, and stays. precision: as in TrainConfig. Each module's train or
+    eval mode is restored.
     """
     _check_fits(model, image_set)
     device = next(model.parameters()).device if device is None else pick_device(device)
@@ -156,59 +167,30 @@ def evaluate(model, image_set, *, batch_size=EVAL_BATCH, device=None, precision=
 @torch.no_grad()
 def _evaluate(model, image_set, batch_size, device, precision, ranks):
     """As `evaluate`, each rank on a part of the images."""
-    autocast, was_training = pick_precision(device, precision).autocast, model.training
-    model.eval()
+    autocast = pick_precision(device, precision).autocast
     loss, right = torch.zeros((), device=device), torch.zeros((), device=device, dtype=torch.int64)
-    for images, labels in eval_batches(image_set, batch_size, device, (ranks.rank, ranks.world)):
-        with autocast(device):
-            logits = model(images)
-        loss += F.cross_entropy(logits.float(), labels, reduction="sum")
-        right += (logits.argmax(dim=1) == labels).sum()
-    model.train(was_training)
+    batches = eval_batches(image_set, batch_size, device, (ranks.rank, ranks.world))
+    with in_eval_mode(model):
+        for images, labels in batches:
+            with autocast(device):
+                logits = model(images)
+            loss += F.cross_entropy(logits.float(), labels, reduction="sum")
+            right += (logits.argmax(dim=1) == labels).sum()
     loss, right, n = ranks.sum(loss).item(), ranks.sum(right).item(), len(image_set)
     return Evaluation(loss / n, right / n, n)
-
-
-def warmup_cosine(step: int, steps: int, warmup: int) -> float:
-    """Factor on the learning rate at `step`, counted from 0.
-
-    Rises in equal parts from 1/warmup at step 0 to 1 at step warmup − 1, is 1 once more at step
-    warmup, then falls as a half cosine to 0 at `steps`, one past the last step.
-    """
-    if not 0 <= warmup < steps or not 0 <= step <= steps:
-        raise ValueError(f"needs 0 ≤ step {step} ≤ steps {steps} and 0 ≤ warmup {warmup} < steps")
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
-
-
-def decay_groups(model, weight_decay):
-    """Returns AdamW's two parameter groups, with and without weight decay.
-
-    Matrices decay; biases, norms, positions and the class token do not; frozen parameters are in
-    neither. Raises ValueError where all are frozen.
-    """
-    groups = [{"params": [], "weight_decay": weight_decay}, {"params": [], "weight_decay": 0.0}]
-    for name, parameter in model.named_parameters():
-        spared = parameter.ndim < 2 or name.rpartition(".")[2] in NEVER_DECAYED
-        if parameter.requires_grad:
-            groups[spared]["params"].append(parameter)
-    if not any(group["params"] for group in groups):
-        raise ValueError("every parameter of the model is frozen; there is nothing to train")
-    return groups
 
 
 class _Run:
     """What a training holds while it runs."""
 
     def __init__(self, model, config, seed, device, ranks):
-        self.model, self.config, self.seed, self.device = model, config, seed, device
+        self.model, self.config, self.seed, self.device = uncompiled(model), config, seed, device
         self.ranks, self.ahead = ranks, None  # ahead: the next epoch's batches, once drawn
         self.precision = pick_precision(device, config.precision)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision.scaled)
         self.compiled = can_compile(device) if config.compile is None else config.compile
         # Beside the model: compiled in place it would stay so after the training, for the caller.
-        self.fast = torch.compile(model, dynamic=False) if self.compiled else model
+        self.fast = torch.compile(self.model, dynamic=False) if self.compiled else model
         # A scaler has a state of its own and ranks meet between kernels: not tried in a graph.
         alone = ranks.world == 1 and not self.precision.scaled
         self.graphed = self.compiled and device.type == "cuda" and alone
@@ -291,10 +273,6 @@ def _check_fits(model, image_set):
         raise ValueError(f"{image_set.name} has {classes} classes, the model {config.classes}")
 
 
-def _is_count(value):
-    return isinstance(value, int) and value >= 1
-
-
 def _are_betas(value):
     pair = isinstance(value, tuple | list) and len(value) == 2
-    return pair and all(isinstance(beta, Real) and 0 <= beta < 1 for beta in value)
+    return pair and all(is_number(beta) and 0 <= beta < 1 for beta in value)

@@ -59,7 +59,7 @@ def vary(recipe, variant="", learning_rate=None):
     changes = _typed(pairs, TRAINING, training)
     if "epochs" in changes:
         changes["warmup_epochs"] = training.warmup_epochs * changes["epochs"] / training.epochs
-    given = {} if learning_rate is None else {"learning_rate": learning_rate}
+    given = {} if learning_rate is None else {"learning_rate": float(learning_rate)}
     if given and changes.get("learning_rate", learning_rate) != learning_rate:
         raise ValueError(f"learning rate {learning_rate:g}: the variant {variant!r} has its own")
     augment = replace(training.augment, **_typed(pairs, AUGMENT, training.augment))
@@ -80,7 +80,7 @@ def change_start_(model, variant, *, seed):
     # A row for the class token, where there is one, comes first and stays.
     rows = model.pos_embed[:, -patches:]
     if pairs.get("positions") == SHUFFLED:
-        order = torch.randperm(patches, generator=stream(seed, "positions"))
+        order = torch.randperm(patches, generator=stream(seed, "positions"), device="cpu")
         rows.copy_(rows[:, order].clone())
     elif pairs.get("positions") == CENTRED:
         rows.sub_(rows.mean(1, keepdim=True))

@@ -75,21 +75,45 @@ def test_every_parameter_is_set_from_the_generator(kind, base):
         assert torch.equal(tensor, states[1][name]), name
 
 
+@pytest.mark.parametrize("positions", ["sincos", "sincos_learned"])
 @pytest.mark.parametrize("base", BASES)
-def test_a_sincos_table_starts_as_that_table(base):
-    config = ViTConfig(dim=32, depth=1, heads=2, positions="sincos_learned")
-    model = ViT(config)
+def test_a_sincos_table_starts_as_that_table(base, positions):
+    """The fixed one, too: of a model that was made on meta, to_empty leaves whatever was there."""
+    config = ViTConfig(dim=32, depth=1, heads=2, positions=positions)
+    model = nn.Sequential(ViT(config))
     with torch.no_grad():
-        model.pos_embed.zero_()
+        model[0].pos_embed.fill_(float("nan"))
     BASES[base](model, generator=generator())
-    assert torch.equal(model.pos_embed, initial_positions(config))
+    assert torch.equal(model[0].pos_embed, initial_positions(config))
 
 
-def test_an_unknown_parameter_is_named():
+def with_gamma():
     model = tiny_vit("minivit")
-    model.blocks[0].gamma = nn.Parameter(torch.ones(48))
-    with pytest.raises(ValueError, match=r"blocks\.0\.gamma"):
-        torch_default_(model)
+    model.blocks[-1].gamma = nn.Parameter(torch.ones(48))
+    return model
+
+
+def with_wider_keys():
+    model = tiny_vit("torchvision")
+    last = model.encoder.layers[-1]
+    last.self_attention = nn.MultiheadAttention(48, 3, kdim=24, batch_first=True)
+    return model
+
+
+@pytest.mark.parametrize(
+    "made, sentence",
+    [
+        (with_gamma, r"'blocks\.1\.gamma'"),
+        (with_wider_keys, r"self_attention.* has keys or values of another width"),
+    ],
+)
+@pytest.mark.parametrize("base", BASES)
+def test_a_model_that_no_base_knows_is_refused_before_anything_is_written(base, made, sentence):
+    model = made()
+    before = [tensor.clone() for tensor in model.state_dict().values()]
+    with pytest.raises(ValueError, match=sentence):
+        BASES[base](model)
+    assert all(map(torch.equal, model.state_dict().values(), before))
 
 
 @pytest.mark.parametrize("base", BASES)

@@ -428,6 +428,29 @@ def test_dropout_and_weights_that_are_nothing_hide_no_layer():
         assert len(attention_layers(tiny_vit("timm"))) == 2
 
 
+class HeadMajor(nn.Module):
+    """Softmax attention whose qkv holds head by head what others hold query, key, value."""
+
+    def __init__(self, dim=48, heads=3):
+        super().__init__()
+        self.num_heads, self.qkv, self.proj = heads, nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
+
+    def forward(self, x):
+        split = self.qkv(x).unflatten(-1, (self.num_heads, 3, -1)).permute(3, 0, 2, 1, 4)
+        return self.proj(F.scaled_dot_product_attention(*split).transpose(1, 2).flatten(2))
+
+
+@pytest.mark.parametrize("value", [0.0, float("nan"), None])
+def test_another_layout_is_refused_whatever_the_weights_are(value):
+    """With proj at 0, as some begin, every layout gives the same. On meta there are no weights."""
+    with torch.device("cpu" if value is not None else "meta"):
+        model = nn.ModuleDict({"attention": HeadMajor()})
+    if value is not None:
+        nn.init.constant_(model["attention"].proj.weight, value)
+    with pytest.raises(ValueError, match=r"'attention' \(HeadMajor\) gives other tokens than"):
+        attention_layers(model)
+
+
 def test_layers_that_share_a_weight_are_refused():
     model = tiny_vit("timm")
     model.blocks[1].attn.qkv.weight = model.blocks[0].attn.qkv.weight

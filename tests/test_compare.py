@@ -1,10 +1,12 @@
 """A comparison: what its arms share, what it keeps, and what it says when something goes wrong."""
 
 import multiprocessing
+import re
 from dataclasses import asdict, replace
 
 import pytest
 import torch
+from evidence_records import final
 
 import minivit.compare as module
 import minivit.protocol as protocol
@@ -226,6 +228,37 @@ def test_the_table_pairs_seeds(task):
     falling = replace(made[0], epochs=[*made[-1].epochs, *made[0].epochs])  # 0.5, then 0.2
     assert last_accuracy(falling) == 0.2, "of the last epoch, not the best"
     assert last_accuracy(replace(falling, final_accuracy=0.1)) == 0.1
+
+
+def test_runs_of_several_variants_or_rates_are_not_taken_for_seeds_of_one_arm():
+    """Each is compared with the plain one of its variant; of several rates with that of its own."""
+    runs = [
+        replace(arm(name, seed), variant=variant, learning_rate=rate)
+        for name in ("plain", "mimetic")
+        for seed in (0, 1)
+        for variant, rate in (("", 1e-3), ("heads=4", 1e-3), ("heads=4", 3e-3))
+    ]
+
+    def accuracy(run):
+        gain = {("", 1e-3): 0.1, ("heads=4", 1e-3): 0.2, ("heads=4", 3e-3): 0.3}
+        level = 0.2 + 0.1 * run.seed
+        return level + gain[run.variant, run.learning_rate] * (run.attention == "mimetic")
+
+    made = final(accuracy, runs)
+    lines = [re.sub(" +", " ", line) for line in table(made).splitlines()]
+    assert "torch_default mimetic 2 35.0 ± 7.1 +10.0 [+10.0, +10.0]" in lines
+    assert "torch_default mimetic heads=4 0.001 2 45.0 ± 7.1 +20.0 [+20.0, +20.0]" in lines
+    assert "torch_default mimetic heads=4 0.003 2 55.0 ± 7.1 +30.0 [+30.0, +30.0]" in lines
+    names = {"plain", "mimetic"} | {
+        f"{name} heads=4 {rate}" for name in ("plain", "mimetic") for rate in (0.001, 0.003)
+    }
+    lines = curves(made)["torch_default"]
+    assert lines.keys() == names and all(len(rows) == 2 for rows in lines.values())
+    # Arms at their own rates, in one variant: nothing but the arm has to be said.
+    best = {"plain": 1e-3, "mimetic": 3e-3}
+    own = [r for r in made if r.variant and r.learning_rate == best[r.attention]]
+    assert curves(own)["torch_default"].keys() == {"plain", "mimetic"}
+    assert "+30.0  [+30.0, +30.0]" in table(own)
 
 
 def test_the_global_seed_plays_no_part(task):

@@ -65,6 +65,8 @@ def pixels(images, like):
         ({"labels": torch.zeros(60)}, "int64"),
         ({"classes": ()}, "0 classes"),
         ({"std": (0.1, 0.0, 0.1)}, "never changes"),
+        ({"std": (0.1, float("nan"), 0.1)}, r"std is \(0.1, nan, 0.1\); it must be 3 finite"),
+        ({"mean": (0.1, 0.1, float("inf"))}, r"mean is .*; it must be 3 finite numbers"),
     ],
 )
 def test_pieces_that_do_not_fit_are_refused(pieces, message):

@@ -41,6 +41,18 @@ def test_the_stream_is_what_each_block_reads_and_the_last_one_leaves(kind):
         assert torch.allclose(head(norm(stream[-1])[:, 0]), model(images), atol=1e-5)
 
 
+def test_dropout_is_off_while_a_network_is_looked_at_and_then_as_it_was():
+    model = tiny_vit("timm", image_size=32)
+    for block in model.blocks:
+        block.attn.attn_drop.p, block.drop_path1 = 0.5, torch.nn.Dropout(0.5)
+    model.train()
+    model.norm.eval()
+    modes = [module.training for module in model.modules()]
+    for look in (residual_stream, attention_maps):
+        assert torch.equal(look(model, IMAGES), look(model, IMAGES)), look.__name__
+    assert [module.training for module in model.modules()] == modes
+
+
 def test_std_is_what_layernorm_divides_by():
     x = 3 * noise(2, 5, 7, 16) + 11  # (lead, batch, token, dim); the mean of a token is 11
     for part, found in zip(x, token_std(x), strict=True):

@@ -141,3 +141,15 @@ def test_tiles_of_a_given_size_have_the_room_and_a_picture_that_is_wide_enough(m
     show(product_tiles(tiles, list(range(12)), title="t", source="s", limit=1))
     beside = 180  # names of the rows, and the colour bar
     assert pictures == [12 * 75 + beside, None]
+
+
+def test_what_is_no_number_is_white_and_so_are_zeros_alone():
+    holed = np.diag([1.0, np.nan, 1.0, 1.0])
+    figure = product_tiles({"": [holed]}, ["x"], title="t", source=SOURCE, limit=1.0)
+    found = tile(figure, 0, 0, 4)
+    assert (found[1, 1] == 255).all() and redness(found[0, 0]) > 0
+    nothing = product_tiles(
+        {"": [np.eye(4)]}, ["x"], title="t", source=SOURCE
+    )  # 0 off the diagonal
+    assert redness(tile(nothing, 0, 0, 4)[0, 0]) > 0
+    assert (tile(nothing, 0, 0, 4)[0, 1] == 255).all() and nothing.data[1].marker.cmax > 0

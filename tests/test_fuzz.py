@@ -13,9 +13,10 @@ from benchmarks import fuzz
 from benchmarks.fuzz import READERS, NotRefusedError, Reader, check
 from benchmarks.nearly_whole import damaged, odd_json
 from benchmarks.tiny import MODEL, train_tiny
-from minivit.model import ViT, load_model
+from minivit.model import ViT
 from minivit.pretrained import load_pretrained
 from minivit.records import load_records
+from minivit.saving import load_model
 from minivit.storage import read_tensors, write_tensors
 
 pytestmark = pytest.mark.integration

@@ -666,6 +666,23 @@ def test_defaults_of_the_callers_change_no_number(base, attention):
         assert all(torch.equal(tensor, expected[name].to(dtype)) for name, tensor in found.items())
 
 
+@pytest.mark.parametrize("attention", ["mimetic", "norm_matched", "rotated"])
+def test_autocast_of_the_caller_changes_no_number(attention):
+    def weights(enabled):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            model = minivit.init.initialize_(tiny_vit("timm"), "torch_default", attention, seed=0)
+        return model.state_dict().values()
+
+    assert all(map(torch.equal, weights(True), weights(False)))
+
+
+@pytest.mark.parametrize("seed", [1.0, True, "1"])
+def test_a_seed_that_is_no_int_is_refused(seed):
+    """1.0 would be another stream than 1, and say nothing."""
+    with pytest.raises(ValueError, match=f"seed is {seed!r}; it must be an int"):
+        minivit.init.initialize_(tiny_vit("minivit"), "torch_default", "plain", seed=seed)
+
+
 def test_an_unknown_arm_is_named():
     with pytest.raises(ValueError, match="'mimetc' is not one of plain, mimetic"):
         minivit.init.initialize_(tiny_vit("minivit"), "torch_default", "mimetc", seed=0)

@@ -14,7 +14,7 @@ from minivit.catalog import CATALOG
 from minivit.circuits import AttentionWeights, diagonal_stats, ov, qk
 from minivit.init import mimetic_
 from minivit.inspection import inspection_table
-from minivit.model import save_model
+from minivit.saving import save_model
 
 
 @pytest.fixture

@@ -36,8 +36,8 @@ from minivit.init import BASES, random_orthogonal
 from minivit.model import POOLS, POSITIONS, sincos_positions
 from minivit.recipes import SMOKE
 from minivit.runtime import stream
+from minivit.schedule import decay_groups
 from minivit.surgery import taken_out
-from minivit.train import decay_groups
 
 pytestmark = pytest.mark.integration
 

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -17,11 +18,9 @@ from minivit.model import (
     PatchEmbed,
     ViT,
     ViTConfig,
-    load_model,
-    save_model,
     sincos_positions,
-    with_weights,
 )
+from minivit.saving import load_model, save_model, with_weights
 from minivit.storage import write_tensors
 
 SMALL = ViTConfig(image_size=16, patch_size=4, dim=32, depth=2, heads=4)
@@ -245,11 +244,40 @@ def test_a_damaged_or_foreign_model_file_is_refused(tmp_path):
         ({"mlp_ratio": float("nan")}, "mlp_ratio is nan"),
         ({"mlp_ratio": 0.0}, "mlp_ratio is 0.0; dim × mlp_ratio must be at least 1"),
         ({"norm_eps": -1e-6}, "norm_eps is -1e-06; it must be at least 0"),
+        ({"depth": True}, "depth is True; it must be a whole number"),
+        ({"mlp_ratio": "4"}, "mlp_ratio is '4'; it must be a number"),
+        ({"mlp_ratio": np.float32(4)}, "mlp_ratio is .*; it must be a number"),
+        ({"norm_eps": None}, "norm_eps is None; it must be a number"),
+        ({"qkv_bias": "no"}, "qkv_bias is 'no'; it must be True or False"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(change, sentence):
+    config = dataclasses.replace(SMALL)
+    for name, value in change.items():
+        object.__setattr__(config, name, value)  # past the type checks, which run in tests only
     with pytest.raises(ValueError, match=sentence):
-        dataclasses.replace(SMALL, **change)
+        config.__post_init__()
+
+
+def test_a_model_on_meta_says_the_shape_of_its_answer():
+    with torch.device("meta"):
+        assert ViT(SMALL)(torch.empty(2, 3, 16, 16)).shape == (2, 10)
+
+
+def test_a_compiled_model_is_saved_as_the_one_inside(tmp_path):
+    model, path = model_of(), tmp_path / "model.safetensors"
+    save_model(torch.compile(model, backend="eager"), path)
+    again = load_model(path)
+    assert all(map(torch.equal, again.state_dict().values(), model.state_dict().values()))
+
+
+def test_a_default_device_of_the_caller_is_not_that_of_a_loaded_model(tmp_path):
+    """Meta stands for a GPU."""
+    model, path = model_of(), tmp_path / "model.safetensors"
+    save_model(model, path)
+    with torch.device("meta"):
+        again = load_model(path)
+    assert all(map(torch.equal, again.state_dict().values(), model.state_dict().values()))
 
 
 def test_a_file_can_not_ask_for_a_table_of_any_size():

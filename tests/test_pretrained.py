@@ -21,13 +21,14 @@ from minivit.archives import cache_dir
 from minivit.catalog import CATALOG
 from minivit.circuits import AttentionWeights, diagonal_stats, ov, qk
 from minivit.layouts import GPT2_HEADS, VIT_HEADS, convert
-from minivit.model import VIT_BASE, VIT_SMALL, VIT_TINY, ViT, ViTConfig, save_model
+from minivit.model import VIT_BASE, VIT_SMALL, VIT_TINY, ViT, ViTConfig
 from minivit.pretrained import (
     load_or_untrained,
     load_pretrained,
     open_checkpoint,
     read_attention,
 )
+from minivit.saving import save_model
 from minivit.storage import read_tensors, write_tensors
 
 SIZES = [(48, 3, 2, 16, 8), (64, 4, 3, 32, 4), (32, 1, 1, 24, 8)]  # dim, heads, depth, image, patch

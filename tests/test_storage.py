@@ -212,6 +212,16 @@ def test_others_may_read_what_lies_in_a_folder_that_they_may_read(written):
     assert path.stat().st_mode & 0o777 == 0o644
 
 
+def test_a_tilde_is_the_home_folder_for_writers_and_readers(tmp_path, monkeypatch):
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    write_tensors("~/a.safetensors", {"x": torch.ones(2)})
+    write_text("~/a.txt", "words")
+    assert {file.name for file in tmp_path.iterdir()} == {"a.safetensors", "a.txt"}
+    assert torch.equal(read_tensors("~/a.safetensors")[0]["x"], torch.ones(2))
+
+
 def test_file_digest_is_sha256(tmp_path):
     (tmp_path / "abc").write_bytes(b"abc")
     assert file_digest(tmp_path / "abc").startswith("ba7816bf8f01cfea414140de5dae2223")

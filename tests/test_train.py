@@ -24,8 +24,9 @@ from minivit.model import ViT, ViTConfig
 from minivit.ranks import Ranks
 from minivit.recipes import SMOKE
 from minivit.runtime import Precision, stream
+from minivit.schedule import decay_groups, warmup_cosine
 from minivit.storage import read_tensors, write_tensors
-from minivit.train import TrainConfig, decay_groups, evaluate, train, warmup_cosine
+from minivit.train import TrainConfig, evaluate, train
 
 # The package offers the function `train` under the name of its module.
 train_module = sys.modules["minivit.train"]
@@ -161,6 +162,11 @@ def test_all_frozen_is_refused():
         ("label_smoothing", "0.1"),
         ("precision", "half"),
         ("compile", "yes"),
+        ("epochs", True),
+        ("batch_size", True),
+        ("weight_decay", True),
+        ("learning_rate", np.float32(1e-3)),
+        ("augment", None),
     ],
 )
 def test_config_names_the_bad_value(name, value):
@@ -528,12 +534,60 @@ def test_evaluate_restores_the_mode_and_leaves_the_weights(training):
     assert graphs == [False]  # nothing is kept for a backward pass
 
 
+def test_evaluate_leaves_each_module_s_mode_and_does_so_when_it_fails():
+    model = a_model().train()
+    model.blocks[0].eval()
+    modes = [module.training for module in model.modules()]
+    evaluate(model, a_set())
+    assert [module.training for module in model.modules()] == modes
+    model.head.register_forward_hook(lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        evaluate(model, a_set())
+    assert [module.training for module in model.modules()] == modes
+
+
 def test_evaluate_refuses_another_image_size():
     with pytest.raises(ValueError, match="the model takes"):
         evaluate(a_model(), a_set(size=12))
 
 
 # Checkpoints
+
+
+# The wrapper alone: dynamo does not trace through the type checks, which run in tests only.
+@torch.compiler.set_stance("force_eager")
+def test_a_compiled_model_goes_on_with_the_checkpoint_of_one_that_is_not(tmp_path):
+    """And its names in the file are those of the model inside."""
+    sets, file = (a_set(), a_set(32, seed=1)), tmp_path / "run.safetensors"
+    whole = train(a_model(), *sets, CONFIG, device="cpu")
+    compiled = torch.compile(a_model())
+    with pytest.raises(KeyboardInterrupt):
+        train(compiled, *sets, CONFIG, device="cpu", checkpoint=file, callback=stop_at(2))
+    assert not [name for name in read_tensors(file)[0] if "_orig_mod" in name]
+    model = a_model()
+    again = train(model, *sets, CONFIG, device="cpu", checkpoint=file)
+    assert timeless(again) == timeless(whole)
+    again = train(torch.compile(a_model()), *sets, CONFIG, device="cpu", checkpoint=file)
+    assert timeless(again) == timeless(whole)
+
+
+def stop_at(epoch):
+    def stop(record):
+        if record.epoch == epoch:
+            raise KeyboardInterrupt
+
+    return stop
+
+
+def test_no_number_of_a_run_depends_on_the_caller_s_default_device(tmp_path):
+    """Meta stands for a GPU, whose tensors do not mix with the CPU's either."""
+    sets = a_set(), a_set(32, seed=1)
+    whole = train(a_model(), *sets, CONFIG, device="cpu")
+    model = a_model()
+    with torch.device("meta"):
+        again = train(model, *sets, CONFIG, device="cpu", checkpoint=tmp_path / "run.safetensors")
+        parts = sets[0].split(16, seed=0)
+    assert timeless(again) == timeless(whole) and [len(part) for part in parts] == [48, 16]
 
 
 def interrupted(epoch, **options):
