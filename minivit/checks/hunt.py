@@ -57,6 +57,16 @@ class Hunt:
 
         return wrong
 
+    def swapped(self, first, second):
+        """Two tensors in each other's place, everything right."""
+
+        def wrong(arguments):
+            arrays = list(self.answer(arguments))
+            arrays[first], arrays[second] = arrays[second], arrays[first]
+            return tuple(arrays)
+
+        return wrong
+
     def taken_for(self, fault, other):
         """This fault is called, and treated as, another. 0: it is missed."""
 

@@ -156,21 +156,26 @@ def other_way(qkv, out, heads):
 
 
 def hidden(rng):
-    """Two patients a case, so that each fault comes at least once.
+    """Each fault comes at least once, faults 2 and 4 with three heads and with four.
 
     Three heads tell the ways to roll apart; four tell both ways to reshape, which three do not.
     """
-    three = [(48, 3), (60, 3)]
+    three, four = [(48, 3), (60, 3)], ((48, 4), (64, 4))[rng.integers(2)]
     rng.shuffle(three)
-    sizes = three[0], ((48, 4), (64, 4))[rng.integers(2)], three[1]
+    one, other = three
+    layers = (
+        ((1, one), (2, one)),
+        ((3, four), (4, four)),
+        ((0, other), (2, (48, 4)), (4, (60, 3))),
+    )
     cases = []
-    for faults, (dim, heads) in zip(((1, 2), (3, 4), (0, 2)), sizes, strict=True):
-        seeds = rng.integers(2**31, size=2)
+    for each in layers:
         calls = [
-            patient(fault, int(seed), dim=dim, heads=heads)
-            for fault, seed in zip(faults, seeds, strict=True)
+            patient(fault, int(rng.integers(2**31)), dim=dim, heads=heads)
+            for fault, (dim, heads) in each
         ]
-        cases.append(Case(f"two layers, {heads} heads, width {dim}", tuple(calls)))
+        sizes = " and ".join(dict.fromkeys(f"{heads} of width {dim}" for _, (dim, heads) in each))
+        cases.append(Case(f"{len(each)} layers, heads: {sizes}", tuple(calls)))
     return tuple(cases)
 
 

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from minivit.checks.question import Case
-from minivit.checks.questions.sick_layer import QUESTION, patient
+from minivit.checks.questions.sick_layer import QUESTION, patient, table
 from minivit.model import sincos_positions
 from teaching.keys import hunt
 from teaching.keys.key import Key, Mutant
@@ -124,9 +124,24 @@ def with_diagonal(ov, **rest):
     return ov - torch.diag(ov.diagonal()) - 0.4 * torch.eye(len(ov))
 
 
+def exchanged(**patient):
+    fault, content, positions, *products = treat(**patient)
+    return fault, positions, content, *products
+
+
+def misnamed(**patient):
+    """All is mended, with the names of faults 1 and 2 exchanged."""
+    fault, *tensors = treat(**patient)
+    return {1: 2, 2: 1}.get(fault, fault), *tensors
+
+
 def hidden(rng):
-    """Two patients a case, so that each fault comes at least once; sizes that differ."""
-    sizes = [(6, 32, 2), (7, 48, 3), (8, 40, 2)]
+    """Two patients a case, so that each fault comes at least once; no size that is visible.
+
+    The content is as loud as it may be without being ill, and where it is ill as quiet. The first
+    row of shuffled positions stays where it was.
+    """
+    sizes = [(9, 36, 3), (7, 48, 3), (8, 40, 4)]
     rng.shuffle(sizes)
     cases = []
     for faults, (grid, dim, heads) in zip(((1, 2), (3, 4), (0, 4)), sizes, strict=True):
@@ -139,6 +154,11 @@ def _clear_case(rng, fault, **size):
     """Drawn anew where the fault hardly shows in the lesson's own diagnostics."""
     while True:
         call = patient(fault, int(rng.integers(2**32)), **size)
+        loud = 8 * 0.56 if fault == 2 else 0.84
+        call["content"] *= loud / call["content"].std()
+        if fault == 1:
+            others = 1 + rng.permutation(size["grid"] ** 2 - 1)
+            call["positions"] = table(size["grid"], size["dim"])[[0, *others]]
         parts = {k: torch.from_numpy(v).float() for k, v in call.items() if k in NAMES}
         if by_symptoms(**parts, grid=size["grid"])[0] == fault:
             return call
@@ -159,13 +179,15 @@ KEY = Key(
         Mutant("every treatment for everybody", treats_everybody, "treats-everybody"),
         Mutant("named, not mended", hunt.named_not_mended(treat, NAMES), "named-not-mended"),
         Mutant("mended, not named", hunt.mended_not_named(treat), "mended-not-named"),
-        Mutant("counted from one", hunt.counted_from_one(treat), "counted-from-one"),
+        Mutant("counted from one", hunt.counted_from_one(treat), "misnamed"),
+        Mutant("two names exchanged", misnamed, "misnamed"),
+        Mutant("content and positions exchanged", exchanged, "out-of-order"),
         Mutant("shuffled positions missed", hunt.missing(treat, NAMES, 1), "shuffle-missed"),
         Mutant("loud content missed", hunt.missing(treat, NAMES, 2), "loud-missed"),
         Mutant("large qk missed", hunt.missing(treat, NAMES, 3), "sharp-missed"),
         Mutant("+I in ov missed", hunt.missing(treat, NAMES, 4), "sign-missed"),
-        Mutant("shuffled positions called loud", shuffled_for_loud, "shuffled-for-loud"),
-        Mutant("loud content called shuffled", loud_for_shuffled, "loud-for-shuffled"),
+        Mutant("shuffled positions called loud", shuffled_for_loud, "loud-and-shuffled"),
+        Mutant("loud content called shuffled", loud_for_shuffled, "loud-and-shuffled"),
         Mutant("health called a large qk", healthy_for_sharp, "healthy-treated"),
         Mutant("−ov", hunt.instead(treat, 4, 4, lambda ov, **rest: -ov), "turned-over"),
         Mutant(

@@ -25,10 +25,10 @@ rank head_dim to 0.7 Z + 0.7 I, and W_V W_proj, all heads together, is 0.4 Z −
 | 4 | it wrote head by head: query, key, value of head 0, then those of head 1, and so on |
 
 Return `(fault, qkv, out)`: the number of the fault, and both weights as they should have been
-written. There are two to four heads.
+written; other factors with the same products count as the same. There are two to four heads.
 
-**Usual trap.** No fault changes the size of anything: norms, spreads and histograms are those of a
-right layer. Only products tell.
+**Usual trap.** No fault changes the size of either weight as a whole: their norms, spreads and
+histograms are those of a right layer.
 """
 
 HINTS = (
@@ -222,6 +222,7 @@ MISTAKES = ANSWER.diagnoses(
         "another head.",
         3,
         HUNT.instead(1, lambda qkv, a: _rolled(qkv, a, -1, third=0), 2),
+        whole=True,
     ),
     Mistake(
         "values-transposed",
@@ -232,8 +233,9 @@ MISTAKES = ANSWER.diagnoses(
     ),
     Mistake(
         "reshaped",
-        "The rows are in blocks of the right sizes and in the wrong order: reshape alone moves "
-        "nothing, two axes have to change places.",
+        "The rows are in blocks of the right sizes and in the wrong order. They came head by "
+        "head: read them as (heads, 3, k, dim), not as (3, heads, k, dim), before two axes change "
+        "places.",
         3,
         HUNT.instead(1, lambda qkv, a: written(4, qkv, a["out"], a["heads"])[0], 4),
     ),

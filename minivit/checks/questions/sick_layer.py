@@ -174,9 +174,7 @@ KNOWN = ANSWER.diagnoses(
         HUNT.taken_for(1, 0),
     ),
     Mistake("loud-missed", "It takes loud content for healthy.", 1, HUNT.taken_for(2, 0)),
-    Mistake(
-        "sharp-missed", "It takes a qk that is too large for healthy.", 1, HUNT.taken_for(3, 0)
-    ),
+    Mistake("sharp-missed", "It takes too large a qk for healthy.", 1, HUNT.taken_for(3, 0)),
     Mistake(
         "sign-missed",
         "It takes an ov with +I for healthy. Attention of this layer does not show it.",
@@ -184,23 +182,16 @@ KNOWN = ANSWER.diagnoses(
         HUNT.taken_for(4, 0),
     ),
     Mistake(
-        "shuffled-for-loud",
-        "It calls shuffled positions loud content. Both change where tokens look: find a number "
-        "that only one of them changes.",
+        "loud-and-shuffled",
+        "It takes loud content for shuffled positions, or these for loud content. Both change "
+        "where tokens look: find a number that only one of them changes.",
         1,
-        HUNT.taken_for(1, 2),
-    ),
-    Mistake(
-        "loud-for-shuffled",
-        "It calls loud content shuffled positions. Both change where tokens look: find a number "
-        "that only one of them changes.",
-        1,
-        HUNT.taken_for(2, 1),
+        (HUNT.taken_for(1, 2), HUNT.taken_for(2, 1)),
     ),
     Mistake(
         "named-not-mended",
         "The fault has its right name, and the tensors are as they came in.",
-        2,
+        3,
         HUNT.named_only,
         whole=True,
     ),
@@ -212,18 +203,29 @@ KNOWN = ANSWER.diagnoses(
         whole=True,
     ),
     Mistake(
-        "counted-from-one",
-        "All is mended, and the numbers are off by one: a healthy layer has number 0.",
+        "misnamed",
+        "All is mended, and the number is another fault's. Look it up in the table: a healthy "
+        "layer has number 0.",
         1,
-        HUNT.off_by_one(),
+        (*HUNT.off_by_one(), *HUNT.exchanged(5)),
         whole=True,
     ),
     Mistake(
         "healthy-treated",
-        "A healthy layer is taken for an ill one, and treated. Its number lies on the wrong side "
-        "of your border.",
+        "What is healthy is taken for ill, and treated. Its number lies on the wrong side of your "
+        "border.",
         2,
-        tuple(HUNT.taken_for(0, fault) for fault in (2, 3, 4)),
+        (
+            *(HUNT.taken_for(0, fault) for fault in (2, 3, 4)),
+            *(HUNT.taken_for(fault, 2) for fault in (3, 4)),
+        ),
+    ),
+    Mistake(
+        "out-of-order",
+        "Content and positions come back in each other's place: the order is content, positions, "
+        "qk, ov.",
+        1,
+        HUNT.swapped(1, 2),
     ),
     Mistake(
         "turned-over",
@@ -294,4 +296,5 @@ QUESTION = Question(
     diagnoses=MISTAKES,
     tolerates="any way to find the fault; positions sorted back or written anew; the number as a "
     "number or a tensor; float64",
+    first_hints={"positions": 3, "ov": 3},
 )
