@@ -10,9 +10,9 @@ from pathlib import Path
 from benchmarks import claims_pretrained, findings, patch_scale, replication, ship
 from benchmarks.claims_of_others import CLAIMS
 from benchmarks.rates import SEEDS
-from benchmarks.statements import VARIANTS, Runs, contrast, length
-from benchmarks.study import BETTER, DATA_SIZES, EQUAL, EQUAL_TOKENS, LONG, LOUDEST
-from minivit.evidence import points, verdict
+from benchmarks.statements import VARIANTS, Runs, contrast, length, statements
+from benchmarks.study import BETTER, CENTRED, DATA_SIZES, EQUAL, EQUAL_TOKENS, LONG, LOUDEST
+from minivit.evidence import points, verdict, withstand
 from minivit.figures import ARM_NAMES
 from minivit.init import BASES
 from minivit.records import load_records
@@ -61,7 +61,7 @@ FOOT = """
 *reproduced*: the interval is above 0, and their number is not above it. *direction only*: above 0,
 but smaller than theirs, or they give none ("up to" is none). *not at this scale*: the interval
 holds 0. *contradicted*: it is below 0, here. *not tested*: no run of ours, or not yet all that are
-planned, or it is in another unit.
+planned, or it is in another unit; *a relative*: what we ran is like their method, and another.
 
 Records are files in `minivit/records`, one for each seed: what is named here is how their names
 begin. The command that makes a run again stands under each table of
@@ -81,7 +81,8 @@ def _row(claim, runs):
     setting = claim.setting(runs) if callable(claim.setting) else claim.setting
     files = {run.filename.partition("-seed")[0] for run in runs.used} if ours else ()
     cells = [claim.text, claim.source, claim.mark, claim.quoted, setting or "–", number]
-    cells += [outcome(ours, claim.theirs), "<br>".join(f"`{name}`" for name in sorted(files))]
+    read = "not tested (a relative)" if claim.relative else outcome(ours, claim.theirs)
+    cells += [read, "<br>".join(f"`{name}`" for name in sorted(files))]
     return f"| {' | '.join(cells)} |\n"
 
 
@@ -90,32 +91,33 @@ def readme_results(records, again=()):
 
     again: the runs of `benchmarks.replication`.
     """
-    rows = []
+    rows, mark = [], _marks(records)
     for base in BASES:
         gains = [Runs(records, base).gain("mimetic", over) for over in COMPARED]
         if gains[0] is not None:
-            rows.append(f"| {base} | {' | '.join(map(points, gains))} |")
+            rows.append(f"| {base} | {' | '.join(map(mark, gains))} |")
     if not rows:
         return ""
     data = " and ".join(sorted({r.data["name"] for r in records if r.role == "final"}))
     twice = replication.bases(records, again)
     rows_of = f"row{'s' * (len(twice) > 1)} of {' and '.join(twice)}"
-    elsewhere = f"; FINDINGS.md has the {rows_of} from another processor, too" if twice else ""
+    most = ARM_NAMES[replication.most_apart(records, again)] if twice else ""
+    elsewhere = f", {most}'s most; FINDINGS.md has the {rows_of} from another, too" if twice else ""
     return "\n".join(
         [
             "## What we measured",
             "",
             f"{data}; a small ViT, minutes of training on a CPU (scale `laptop`). Test accuracy of "
             "mimetic less that of another way to start attention, in percentage points, paired by "
-            "seed, with 95 % intervals over seeds (other images may give other numbers; "
-            "FINDINGS.md marks what withstands a correction for the number of intervals). The "
-            "*base*, PyTorch's or timm's, sets all other weights:",
+            "seed, with 95 % intervals over seeds; other images may give other numbers. †: differs "
+            "from 0 also where all statements of FINDINGS.md are asked at once (Holm's "
+            "correction). The *base*, PyTorch's or timm's, sets all other weights:",
             "",
             f"| base | {' | '.join(f'mimetic − {ARM_NAMES[arm]}' for arm in COMPARED)} |",
             "|---" * (len(COMPARED) + 1) + "|",
             *rows,
             "",
-            *_elsewhere(Runs(records)),
+            *_elsewhere(Runs(records), mark),
             OPEN,
             "",
             "Everything else, what did not come out included: "
@@ -129,10 +131,17 @@ def readme_results(records, again=()):
     )
 
 
-def _elsewhere(runs):
+def _marks(records):
+    """points() with a † where the contrast is a statement's that withstands Holm's correction."""
+    tested = [each.contrast for each in statements(records) if each.contrast is not None]
+    strong = [each for each, kept in zip(tested, withstand(tested), strict=True) if kept]
+    return lambda gain: "–" if gain is None else points(gain) + " †" * (gain in strong)
+
+
+def _elsewhere(runs, mark):
     """A table of mimetic's gains where something else is alike or changed, and a note under it."""
     rows = [
-        f"| {name} | {' | '.join('–' if gain is None else points(gain) for gain in both)} |"
+        f"| {name} | {' | '.join(map(mark, both))} |"
         for name, both in _gains_elsewhere(runs).items()
         if both != [None, None]
     ]
@@ -149,8 +158,9 @@ def _elsewhere(runs):
         f"For comparison: {note}. "
         * bool(note)
         + "Most of these were asked one after the other, when earlier runs had been seen "
-        f"(PROTOCOL.md). Learning rates are those of the usual setting; {_loudest()} did best of "
-        f"{1 + len(patch_scale.GRID)} factors in plain and in mimetic, by {len(SEEDS)} seeds on "
+        "(PROTOCOL.md). Some rows set two kinds of processor against each other; FINDINGS.md has "
+        f"them from one, too. Learning rates are those of the usual setting; {_loudest()} did best "
+        f"of {1 + len(patch_scale.GRID)} factors in plain and in mimetic, by {len(SEEDS)} seeds on "
         "validation images.",
         "",
     ]
@@ -163,13 +173,18 @@ def _gains_elsewhere(runs):
         ours, *others = runs("mimetic", mimetic), runs("plain", plain), runs("rotated", rotated)
         return [contrast([ours], [other]) for other in others]
 
+    small, large = EQUAL_TOKENS["plain"], EQUAL_TOKENS["mimetic"]
+    sizes = f"plain {_times(small)} beside mimetic; mimetic {_times(large)} beside rotated"
     found = {
         _loudest(): gains(LOUDEST["mimetic"], LOUDEST["plain"], LOUDEST["mimetic"]),
-        "logits that spread alike at the start": gains("", EQUAL["plain"], EQUAL["rotated"]),
-        "tokens of one size at the start, on average over the blocks": [
-            gains(plain=EQUAL_TOKENS["plain"])[0],
-            gains(mimetic=EQUAL_TOKENS["mimetic"])[1],
+        f"logits that spread alike at the start (plain {_times(EQUAL['plain'])}, rotated "
+        f"{_times(EQUAL['rotated'])})": gains("", EQUAL["plain"], EQUAL["rotated"]),
+        f"tokens of one size at the start, on average over the blocks ({sizes})": [
+            gains(plain=small)[0],
+            gains(mimetic=large)[1],
         ],
+        f"what enters the first block {_times(large)}, in every arm": gains(large, large, large),
+        VARIANTS[CENTRED]: gains(CENTRED, CENTRED, CENTRED),
         length(LONG): gains(LONG, LONG, LONG),
     }
     for variant, words in VARIANTS.items():
@@ -189,8 +204,13 @@ def _for_comparison(runs):
             [runs("plain", small)], [runs("plain")]
         ),
         f"after {length(most)} mimetic − plain is": runs.gain(variant=most),
+        f"after {length(LONG)} rotated − plain is": runs.gain("rotated", variant=LONG),
     }
     return "; ".join(f"{words} {points(each)}" for words, each in found.items() if each)
+
+
+def _times(variant):
+    return f"× {variant.rpartition('=')[2]}"
 
 
 def _loudest():

@@ -5,11 +5,12 @@ abstract, README or code); B, quoted by somebody who read it, or in two sources 
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from benchmarks import char_lm
-from benchmarks.statements import contrast, images
-from benchmarks.study import BETTER, DATA_SIZES
+from benchmarks.statements import VARIANTS, Runs, contrast, images, length
+from benchmarks.study import BETTER, DATA_SIZES, LONG, LOUDEST
 from minivit import evidence
 from minivit.evidence import points
 from minivit.figures import ARM_NAMES
@@ -28,7 +29,8 @@ class Claim(NamedTuple):
 
     theirs: their number in points, for the verdict; None where they give none for this contrast.
     ours: from Runs to a Summary; None where nothing of ours tests it. setting: what is contrasted;
-    a function of Runs where it quotes parts of the contrast.
+    a function of Runs where it quotes parts of the contrast. relative: ours is a relative of what
+    they did, and so no test of it.
     """
 
     text: str
@@ -38,6 +40,7 @@ class Claim(NamedTuple):
     ours: Callable | None = None
     theirs: float | None = None
     setting: str | Callable = ""
+    relative: bool = False
 
 
 def _size(runs, base):
@@ -109,6 +112,22 @@ CLAIMS = (
         None,
         f"mimetic minus plain, {WEAKER}",
     ),
+    *(
+        Claim(
+            f"The same, {words}",
+            "a question of ours",
+            "–",
+            "no number",
+            partial(Runs.gain, variant=variant),
+            None,
+            f"mimetic minus plain, {BETTER}",
+        )
+        for variant, words in {
+            LOUDEST["plain"]: f"with {VARIANTS[LOUDEST['plain']]} in both",
+            LONG: f"after {length(LONG)}",
+            "positions=learned": f"with {VARIANTS['positions=learned']}",
+        }.items()
+    ),
     Claim(
         "The structure counts, at the same size of the weights",
         SIZE,
@@ -172,6 +191,7 @@ CLAIMS = (
         lambda runs: runs.gain("impulse", "mimetic"),
         0.48,
         f"impulse minus mimetic, {BETTER}; our impulses are not made as theirs",
+        relative=True,
     ),
     Claim(
         "Mean pooling and sin-cos positions alone raise a plain ViT",
@@ -197,5 +217,6 @@ CLAIMS = (
         lambda runs: runs.gain("ov_flipped", "mimetic"),
         0.3,
         f"OV flipped to +I minus mimetic, {BETTER}; our W_Q, W_K, V and W_proj are not theirs",
+        relative=True,
     ),
 )

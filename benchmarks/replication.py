@@ -11,18 +11,17 @@ import math
 from pathlib import Path
 from statistics import fmean
 
-from benchmarks.statements import VARIANTS, Runs, contrast
+from benchmarks.statements import Runs, statements
 from benchmarks.study import PLAN, SMALL_POSITIONS, Question, say
-from minivit.compare import DEFAULT_ARMS, compare, prepare
+from minivit.compare import compare, prepare
 from minivit.data import cifar10
-from minivit.evidence import points
+from minivit.evidence import points, verdict
 from minivit.figures import ARM_NAMES
 from minivit.init import BASES
 from minivit.recipes import LAPTOP
 from minivit.records import load_records, summarise
 
 FOLDER = Path(__file__).parent / "records" / "replication"
-CONTROLS = tuple(arm for arm in DEFAULT_ARMS if arm != "mimetic")
 
 
 def main():
@@ -38,99 +37,98 @@ def records():
 
 
 def bases(records, again):
-    """The bases of which an arm can be compared in both: every seed of it was made again."""
-    return [base for base in BASES if [*_rows(Runs(records, base), Runs(again, base))]]
+    """The bases on which mimetic and plain can be compared in both."""
+    pairs = {base: (Runs(records, base).gain(), Runs(again, base).gain()) for base in BASES}
+    return [base for base, gains in pairs.items() if None not in gains]
 
 
 def section(records, again):
-    """FINDINGS' section; "" where no base has all its seeds made again."""
-    rows = [row for base in BASES for row in _rows(Runs(records, base), Runs(again, base))]
+    """FINDINGS' section; "" where no statement has all its runs on the other processor."""
+    rows = [*_statements(records, again)]
     if not rows:
         return ""
     both = pairs(records, again)
     first = [record for record in records if _key(record) in both]
     before, here = (" and ".join(sorted({r.device for r in each})) for each in (first, again))
     commits = sorted({(r.commit or "none")[:8] for r in again})
-    commits = f"commit{'s' * (len(commits) > 1)} {' and '.join(commits)}"
+    commits = f"commit{'s' * (len(commits) > 1)} {', '.join(commits)}"
     return "\n".join(
         [
             "## The same runs on another processor",
             "",
-            f"First: {before}. Again: {here}, code at {commits}; the same seeds and images. "
-            "Test accuracy of mimetic minus that of another arm.",
+            f"First: {before}. Again: {here}, code at {commits}; the same seeds and images. Every "
+            "statement whose runs are all there. Where some had been made there to begin with, "
+            "its first interval mixes the two processors, and the second does not.",
             "",
-            "| base | mimetic minus | first | again | again minus first |",
-            "|---|---|---|---|---|",
+            "| statement | first | again | read as |",
+            "|---|---|---|---|",
             *rows,
             "",
-            "Single runs: the test accuracy of one arm and seed differs between the two by "
-            f"{100 * apart(both):.2f} points (root mean square, n = {len(both)}). In the same "
-            "measure two seeds of one arm on one processor differ by "
-            f"{100 * apart_by_seed(both):.2f}.",
+            "One run made twice, and two runs of another seed: how far test accuracies end apart "
+            "(root mean square, points). Rounding parts them, and training enlarges it, under "
+            "some initializers more than under others; why is open.",
             "",
-            *_small_positions(Runs(records), Runs(again)),
+            "| base | arm | what is changed | one seed, two processors | two seeds | n |",
+            "|---|---|---|---|---|---|",
+            *_distances(both),
+            "",
             "`python -m benchmarks.replication`",
         ]
     )
 
 
-def _small_positions(first, again):
-    """The table of mimetic with small positions; nothing before the last of its runs.
-
-    Rotated's were made on the other processor to begin with, so they stand on both sides.
-    """
-    rows = []
-    for variant in SMALL_POSITIONS:
-        old, new = (runs("mimetic", variant) for runs in (first, again))
-        for control, theirs in (("plain", again), ("rotated", first)):
-            before, after = first(control, variant), theirs(control, variant)
-            differences = ([[old], [before]], [[new], [after]], [[new, before], [after, old]])
-            gains = [contrast(*pair) for pair in differences]
-            if None not in gains:
-                rows.append(f"| {' | '.join([VARIANTS[variant], control, *map(points, gains)])} |")
-    if not rows:
-        return []
-    return [
-        "With small positions, mimetic minus another arm. First: mimetic and plain on the first "
-        "processor, and rotated on the other. Again: all three on the other.",
-        "",
-        "| positions | mimetic minus | first | again | again minus first |",
-        "|---|---|---|---|---|",
-        *rows,
-        "",
-    ]
+def most_apart(records, again):
+    """The attention of the arm whose runs rounding parts most; None before there are pairs."""
+    arms = by_arm(pairs(records, again))
+    return max(arms, key=lambda arm: apart(arms[arm]))[1] if arms else None
 
 
-def _rows(first, again):
-    for control in CONTROLS:
-        gains = [runs.gain("mimetic", control) for runs in (first, again)]
-        if None not in gains:
-            moved = contrast([again("mimetic"), first(control)], [again(control), first("mimetic")])
-            cells = [first.base, ARM_NAMES[control], *map(points, (*gains, moved))]
-            yield f"| {' | '.join(cells)} |"
+def _statements(records, again):
+    """A row for each statement that can be made of the other processor's runs alone."""
+    twins = {_key(r): r for r in again}
+    there = {r.device for r in again}
+    changed = [twins.get(_key(r), r) for r in records]
+    for first, second in zip(statements(records), statements(changed), strict=True):
+        made = second.contrast.runs if second.contrast else ()
+        replaced = any(_key(r) in twins for r in made)
+        if first.contrast and replaced and {r.device for r in made} <= there:
+            gains = first.contrast, second.contrast
+            read = ", then ".join(dict.fromkeys(map(verdict, gains)))
+            yield f"| {first.text} | {' | '.join(map(points, gains))} | {read} |"
+
+
+def _distances(both):
+    for (base, attention, variant, _), values in by_arm(both).items():
+        cells = [base, ARM_NAMES[attention], variant or "–", f"{100 * apart(values):.2f}"]
+        yield f"| {' | '.join([*cells, f'{100 * apart_by_seed(values):.2f}', str(len(values))])} |"
 
 
 def pairs(records, again):
-    """(base, attention) and seed → the test accuracies of the run that is in both."""
+    """(base, attention, variant, rate) and seed → test accuracies of the run that is in both."""
     here = {_key(r): r.final_accuracy for r in again}
     return {k: (r.final_accuracy, here[k]) for r in records if (k := _key(r)) in here}
 
 
-def apart(pairs):
-    """The root mean square of the differences within the pairs."""
-    return math.sqrt(fmean((a - b) ** 2 for a, b in pairs.values()))
-
-
-def apart_by_seed(pairs):
-    """The root mean square difference of two seeds: √2 times their standard deviation.
-
-    The variance is taken within each arm and each of the two sets of runs, and averaged.
-    """
+def by_arm(pairs):
+    """(base, attention, variant, rate) → its pairs."""
     arms = {}
     for (arm, _), values in pairs.items():
         arms.setdefault(arm, []).append(values)
-    sets = [side for values in arms.values() for side in zip(*values, strict=True)]
-    return math.sqrt(2 * fmean(summarise(side).std ** 2 for side in sets))
+    return arms
+
+
+def apart(values):
+    """The root mean square of the differences within pairs."""
+    return math.sqrt(fmean((a - b) ** 2 for a, b in values))
+
+
+def apart_by_seed(values):
+    """The root mean square difference of two seeds, √2 times their standard deviation.
+
+    The variance is taken on each processor, and averaged.
+    """
+    sides = zip(*values, strict=True)
+    return math.sqrt(2 * fmean(summarise(side).std ** 2 for side in sides))
 
 
 def _key(run):

@@ -161,8 +161,8 @@ def norm_matched_(model, settings=Mimetic(), *, qk=True, ov=True, generator=None
 def rotated_(model, settings=Mimetic(), *, qk=True, ov=True, generator=None):
     """Control for alignment: mimetic factors, W_K and W_proj turned by random orthogonal matrices.
 
-    Every factor and every product keeps its singular values; only the alignment with I is gone.
-    Arguments and errors as `mimetic_`.
+    Every factor and every product keeps its singular values; gone is the alignment with I, and what
+    follows from it, such as how far logits spread. Arguments and errors as `mimetic_`.
     """
     return _rewrite_(model, _rotated, settings, qk, ov, generator)
 
