@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from minivit.layers import attention_layers, block_around, listening, norms_after, own_tokens
 from minivit.model import ViTConfig
-from minivit.runtime import in_eval_mode
+from minivit.runtime import in_eval_mode, is_pair
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,7 +225,7 @@ def patch_grid(model, grid=None, size=None) -> tuple[int, int] | None:
     of timm's may take others than it was made for. Raises ValueError where grid is no pair of whole
     numbers, or not what the model says.
     """
-    if grid is not None and not _is_pair(grid):
+    if grid is not None and not is_pair(grid):
         raise ValueError(f"grid is {grid!r}; it must be (rows, columns), whole numbers from 1")
     config, embed = getattr(model, "config", None), getattr(model, "patch_embed", None)
     if isinstance(config, ViTConfig):
@@ -234,16 +234,11 @@ def patch_grid(model, grid=None, size=None) -> tuple[int, int] | None:
         own = embed.dynamic_feat_size(tuple(size))
     else:
         own = getattr(embed, "grid_size", None)
-    if not _is_pair(own):
+    if not is_pair(own):
         return None if grid is None else tuple(grid)
     if grid is not None and tuple(grid) != tuple(own):
         raise ValueError(f"grid is {tuple(grid)}, but the model's patches stand in {tuple(own)}")
     return tuple(own)
-
-
-def _is_pair(grid):
-    sides = grid if isinstance(grid, tuple | list) else ()
-    return len(sides) == 2 and all(isinstance(side, int) and side >= 1 for side in sides)
 
 
 def position_gram(model) -> Float[Tensor, "token token"]:

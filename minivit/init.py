@@ -110,7 +110,8 @@ def mimetic_(model, settings=Mimetic(), *, qk=True, ov=True, generator=None):
     or one that is refused, give what holds the others, as in mimetic_(model.blocks).
 
     Nothing is printed, and a large model takes a while: ViT-B/16 some 15 seconds on two CPU cores.
-    Raises ValueError where `layers.attention_layers` does, before anything is written.
+    Raises ValueError where `layers.attention_layers` does, and for weights that can't be written
+    (on meta, sharded, of inference mode), before anything is written.
     """
     return _rewrite_(model, None, settings, qk, ov, generator)
 
@@ -278,9 +279,7 @@ def _check_layer(qkv, proj, heads, name=""):
         )
     for part in parts:
         if part.is_meta:
-            raise ValueError(
-                f"{name}weights on the meta device hold no numbers; use model.to_empty"
-            )
+            raise ValueError(f"{name}weights on the meta device hold no numbers: first to_empty")
         if is_sharded(part):
             raise ValueError(f"{name}weights are sharded (DTensor); initialize before fully_shard")
         if not part.is_floating_point():

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Num
 from torch import Tensor, nn
 
-from minivit.runtime import is_count, is_number
+from minivit.runtime import is_count, is_number, is_pair
 
 POOLS = ("cls", "mean")
 POSITIONS = ("learned", "sincos", "sincos_learned")
@@ -218,19 +218,24 @@ def initial_positions(config):
     return torch.cat([class_row, table])[None]
 
 
-def sincos_positions(grid: int, dim: int) -> Float[Tensor, "patch dim"]:
+def sincos_positions(grid: int | tuple[int, int], dim: int) -> Float[Tensor, "patch dim"]:
     """The 2-D sine and cosine table of MoCo v3 (arXiv 2104.02057), patches in row-major order.
 
-    A quarter of the columns each for sin and cos of the column, then of the row, at frequencies
-    from 1 down towards 1/10000: the inner product of two rows depends only on the patches' distance
-    along either axis. Raises ValueError where dim is not divisible by 4.
+    grid: patches along a side of a square, or (rows, columns). A quarter of the columns each for
+    sin and cos of the column, then of the row, at frequencies from 1 down towards 1/10000: the
+    inner product of two rows depends only on the patches' distance along either axis. Raises
+    ValueError for a grid that is neither, and where dim is not divisible by 4.
     """
-    if dim % 4:
+    rows, columns = (grid, grid) if is_count(grid) else grid if is_pair(grid) else (0, 0)
+    if not rows:
+        raise ValueError(f"grid is {grid!r}; it must be a whole number of patches, or two")
+    if not is_count(dim) or dim % 4:
         raise ValueError(f"dim {dim} is not divisible by 4, which sin-cos positions need")
     frequency = 10000.0 ** (-torch.arange(dim // 4, dtype=torch.float64) / (dim // 4))
-    angle = torch.arange(grid, dtype=torch.float64)[:, None] * frequency  # (place, dim / 4)
+    angle = torch.arange(max(rows, columns), dtype=torch.float64)[:, None] * frequency
     waves = torch.cat([angle.sin(), angle.cos()], dim=1)  # (place, dim / 2)
-    column, row = waves.repeat(grid, 1), waves.repeat_interleave(grid, dim=0)
+    column = waves[:columns].repeat(rows, 1)
+    row = waves[:rows].repeat_interleave(columns, dim=0)
     return torch.cat([column, row], dim=1).float()
 
 

@@ -105,6 +105,11 @@ def is_count(value):
     return is_whole(value) and value >= 1
 
 
+def is_pair(grid):
+    """Whether it is (rows, columns), two whole numbers from 1."""
+    return isinstance(grid, tuple | list) and len(grid) == 2 and all(map(is_count, grid))
+
+
 def is_number(value):
     """Whether it is an int or a float, as a file of a configuration can hold it; no bool."""
     return isinstance(value, int | float) and not isinstance(value, bool)

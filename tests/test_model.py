@@ -1,6 +1,7 @@
 """The ViT: what it must compute, and that timm's and torchvision's ViT compute the same."""
 
 import dataclasses
+import inspect
 import math
 
 import numpy as np
@@ -161,6 +162,18 @@ def test_sincos_inner_products_depend_on_distance_alone_and_fall_with_it():
     assert gram[0, 0, 0, 0] > gram[0, 0, 0, 1] > gram[0, 0, 0, 2]
     assert math.isclose(gram[0, 0, 0, 1], gram[0, 0, 1, 0], rel_tol=1e-6)
     assert math.isclose(gram[2, 3, 2, 3], 32, rel_tol=1e-6)
+
+
+def test_a_sincos_table_of_a_rectangle_is_a_part_of_the_squares():
+    whole = sincos_positions(5, 16).unflatten(0, (5, 5))
+    assert torch.equal(sincos_positions((2, 5), 16), whole[:2].flatten(0, 1))
+    assert torch.equal(sincos_positions((5, 3), 16), whole[:, :3].flatten(0, 1))
+
+
+@pytest.mark.parametrize("grid", [14.0, (2, 0), (2, 2, 2), 0, True, "4"])
+def test_a_grid_of_positions_that_is_none_is_named(grid):
+    with pytest.raises(ValueError, match=r"grid is .*; it must be a whole number of patches, or "):
+        inspect.unwrap(sincos_positions)(grid, 16)
 
 
 def test_the_sincos_table_written_out_and_the_row_of_the_class_token():
