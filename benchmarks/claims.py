@@ -22,7 +22,8 @@ ROOT = Path(__file__).parents[1]
 COMPARED = ("plain", "norm_matched", "rotated")
 OPEN = (
     "**Open**: why −I helps. Under it tokens shrink on their way through an untrained network, in "
-    "plain and both controls they grow (lesson 05), and no control shares that."
+    "plain and both controls they grow (lesson 05), and no control shares that. It is not enough: "
+    "with small positions they shrink, too, and mimetic ends below plain."
 )
 MARKS = ("<!-- results -->", "<!-- /results -->")
 

@@ -12,14 +12,14 @@ from statistics import fmean
 
 from benchmarks.logit_spread import IMAGES
 from benchmarks.rates import SEEDS
-from benchmarks.study import BETTER, CENTRED, EQUAL_TOKENS, LOUDEST
+from benchmarks.study import BETTER, CENTRED, EQUAL_TOKENS, LOUDEST, SMALL_POSITIONS
 from minivit.compare import DEFAULT_ARMS
 from minivit.data import cifar10, eval_batches
 from minivit.diagnostics import mean_share, residual_stream, token_std
 from minivit.init import initialize_
 from minivit.model import ViT
 from minivit.recipes import LAPTOP
-from minivit.variants import change_start_
+from minivit.variants import change_start_, vary
 
 
 def main():
@@ -28,7 +28,9 @@ def main():
     images, _ = next(iter(eval_batches(validation, IMAGES, "cpu")))
     print(f"{BETTER}, seeds {SEEDS}, {IMAGES} validation images")
     print("standard deviation of tokens where they enter a block, first to last | mean over blocks")
-    for arm, variant in [(arm, "") for arm in DEFAULT_ARMS] + [*EQUAL_TOKENS.items()]:
+    usual = [(arm, "") for arm in DEFAULT_ARMS]
+    small = [("mimetic", variant) for variant in SMALL_POSITIONS]
+    for arm, variant in [*usual, *EQUAL_TOKENS.items(), *small]:
         found = [sizes(arm, seed, images, variant) for seed in SEEDS]
         each = "  ".join(f"{fmean(values):.2f}" for values in zip(*found, strict=True))
         print(f"{arm:>12} {variant:>38}  {each}  | {fmean(map(fmean, found)):.2f}")
@@ -54,7 +56,7 @@ def shares(arm, seed, images, variant=""):
 
 
 def _tokens(arm, seed, images, variant):
-    model = initialize_(ViT(LAPTOP.model), BETTER, arm, seed=seed)
+    model = initialize_(ViT(vary(LAPTOP, variant).model), BETTER, arm, seed=seed)
     return residual_stream(change_start_(model, variant, seed=seed), images)
 
 

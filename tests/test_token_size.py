@@ -5,8 +5,8 @@ import torch
 
 from benchmarks.logit_spread import IMAGES
 from benchmarks.rates import SEEDS
-from benchmarks.study import BETTER, EQUAL_TOKENS
-from benchmarks.token_size import sizes
+from benchmarks.study import BETTER, CENTRED, EQUAL_TOKENS, SMALL_POSITIONS
+from benchmarks.token_size import shares, sizes
 from minivit.data import cifar10, eval_batches
 from minivit.init import initialize_
 from minivit.model import ViT
@@ -41,3 +41,18 @@ def test_the_factors_make_tokens_alike_as_the_protocol_says(real_data):
     assert usual == pytest.approx([0.57, 1.14], abs=0.006)
     assert equal == pytest.approx([0.59, 1.15], abs=0.006)
     assert mean("plain") > 1.5 * usual[0]  # without the factor they are not alike
+
+
+@pytest.mark.integration
+def test_small_positions_do_not_keep_tokens_from_shrinking_and_centred_ones_share_less(real_data):
+    """What README and the protocol say of untrained networks."""
+    validation = cifar10(real_data / "cifar10-jpeg.tar.xz")[0].split(LAPTOP.validation, seed=0)[1]
+    images, _ = next(iter(eval_batches(validation, IMAGES, "cpu")))
+    for seed in SEEDS:
+        for variant in SMALL_POSITIONS:
+            entering = sizes("mimetic", seed, images, variant)
+            assert all(size < 0.95 * entering[0] for size in entering[1:])
+        for arm in ("plain", "rotated"):
+            usual, centred = (shares(arm, seed, images, v) for v in ("", CENTRED))
+            assert usual == sorted(usual), "more alike from block to block"
+            assert all(less < 0.6 * more for less, more in zip(centred, usual, strict=True))
