@@ -54,5 +54,5 @@ def test_small_positions_do_not_keep_tokens_from_shrinking_and_centred_ones_shar
             assert all(size < 0.95 * entering[0] for size in entering[1:])
         for arm in ("plain", "rotated"):
             usual, centred = (shares(arm, seed, images, v) for v in ("", CENTRED))
-            assert usual == sorted(usual), "more alike from block to block"
-            assert all(less < 0.6 * more for less, more in zip(centred, usual, strict=True))
+            assert usual[-1] > 1.2 * usual[0], "more alike when they leave than when they enter"
+            assert all(less < 0.7 * more for less, more in zip(centred, usual, strict=True))
