@@ -21,6 +21,9 @@ from minivit.storage import write_text
 ROOT = Path(__file__).parents[1]
 COMPARED = ("plain", "norm_matched", "rotated")
 OPEN = (
+    "**Our largest doubt**: most of the sin-cos table is one vector that all patches share, and −I "
+    "takes away what tokens share. Without that vector plain ends higher, and a gain of mimetic "
+    "over it is not known.\n\n"
     "**Open**: why −I helps. Under it tokens shrink on their way through an untrained network, in "
     "plain and both controls they grow (lesson 05), and no control shares that. It is not enough: "
     "with small positions they shrink, too, and mimetic ends below plain."

@@ -251,7 +251,7 @@ def _nothing_shared(runs):
             runs.gain("mimetic", "rotated", CENTRED),
         ),
         Statement(
-            f"{words.capitalize()}, and nothing else, lets plain end higher. {LAST}",
+            f"{words.capitalize()}, and nothing else, let plain end higher. {LAST}",
             contrast([runs("plain", CENTRED)], [runs("plain")]),
         ),
         Statement(

@@ -30,6 +30,14 @@ TURNED = [
         "sin-cos positions × 0.04, so as small as those",
     )
 ]
+CENTRED = "sin-cos positions less their mean over patches, as large as the table"
+NOTHING_SHARED = [
+    f"{CENTRED.capitalize()}, and nothing else, let plain end higher.",
+    f"Mimetic ends higher than plain: {CENTRED}.",
+    f"Mimetic ends higher than rotated: {CENTRED}.",
+    "Mimetic gains more with the sin-cos table as it is than with the table less its mean over "
+    "patches.",
+]
 SMALL_TOKENS = "Tokens as small as mimetic's (× 0.4), and nothing else, let plain end higher."
 LARGE_TOKENS = "Mimetic whose tokens are as large as rotated's (× 2.1) ends higher than rotated."
 WIDE = "Mimetic ends higher than rotated whose logits spread as far (W_Q W_Kᵀ × 2.6)."
@@ -65,8 +73,18 @@ QUOTED = [
     ),
     ("guide", "with +I in OV the rest of mimetic is at {} above plain", [FLIPPED]),
     ("guide", "ends *below* plain ({}, {});", [RANDOM, SMALL]),
-    ("guide", "mimetic is not shown to be better or worse than rotated there ({}, {})", TURNED),
+    (
+        "guide",
+        "mimetic is not shown to be better or worse than rotated there ({}, {}; made again",
+        TURNED,
+    ),
     ("guide", "with shuffled ones {} is left", [SHUFFLED]),
+    (
+        "guide",
+        "plain gains {}, mimetic is {} above that plain and {} above such a rotated: of the gain "
+        "over plain {} goes (asked later)",
+        NOTHING_SHARED,
+    ),
     ("guide", "patch embedding × 4, and nothing else, gains {}, and", [LOUDER]),
     ("guide", "mimetic gains {} over it where both have it", [BOTH_LOUDER]),
     (
@@ -125,6 +143,13 @@ def wrong_numbers(pages):
 def test_numbers_in_the_instructors_pages_are_those_of_the_records():
     assert wrong_numbers(PAGES) == []
     assert finding(FLIPPED).verdict == finding(HEADS).verdict == "not known"
+    # What guide, README and lesson 07 say in words.
+    assert [finding(text).verdict for text in NOTHING_SHARED] == [
+        "holds",
+        "not known",
+        "holds",
+        "holds",
+    ]
     assert finding(RANDOM).verdict == finding(SMALL).verdict == "does not hold"
 
 
@@ -135,7 +160,7 @@ def test_numbers_in_the_instructors_pages_are_those_of_the_records():
         ("guide", "−2.0 [−3.1, −0.8], −2.2 [−3.6, −0.7]", "−2.2 [−3.6, −0.7], −2.0 [−3.1, −0.8]"),
         ("guide", "gains +2.1 [+1.8, +2.4] †", "gains +2.1 [+1.8, +2.4]"),
         ("exam", "has +0.9 [+0.2, +1.5]", "has +0.9 [+0.2, +1.5] †"),
-        ("exam", "53 questions", "41 questions"),
+        ("exam", "57 questions", "41 questions"),
         ("ta_sheet", "negative in 69", "negative in 96"),
         ("ta_sheet", "What not to answer", "One more: +9.9 [+9.0, +9.9]"),
     ],
