@@ -1093,10 +1093,12 @@ def test_07_final_runs_are_shown_or_said_to_be_missing(lesson_07, monkeypatch, c
 
     def accuracy(arm):
         gain = {"heads=8": 0.01, "subset=45000,epochs=6": 0.02}.get(arm.variant, 0.03)
+        gain -= 0.02 * ("centred" in arm.variant)
         level = 0.5 - 0.06 * (arm.base == "vit_trunc_normal") + 0.02 * ("scale=4" in arm.variant)
         level += {"qk_scale=2.6": 0.02, "qk_scale=0.36": 0.01}.get(arm.variant, 0)
         level += 0.03 * arm.variant.endswith("position_scale=0.4")
         level += 0.04 * arm.variant.endswith("position_scale=2.1")
+        level += 0.02 * ("centred" in arm.variant)
         return level + gain * (arm.attention == "mimetic") + 1e-4 * ((arm.seed * 7) % 5)
 
     shown, given = [], lesson_07.arm.__globals__
@@ -1118,7 +1120,9 @@ def test_07_final_runs_are_shown_or_said_to_be_missing(lesson_07, monkeypatch, c
             assert re.search(r"mimetic − rotated, logits as wide +\+1\.0 ", printed)
             assert re.search(r"mimetic, logits as narrow − rotated +\+4\.0 ", printed)
             assert re.search(r"plain with tokens × 0\.4 − plain +\+3\.0 ", printed)
-            assert re.search(r"mimetic with tokens × 2\.1 − rotated +\+7\.0 ", printed)
+            assert re.search(r"both × 2\.1: mimetic − rotated +\+3\.0 ", printed)
+            assert re.search(r"plain, positions less mean − plain +\+2\.0 ", printed)
+            assert re.search(r"positions less their mean +\+1\.0 ", printed)
             assert re.search(r"gain with 1 head − gain with 8 +\+2\.0 ", printed)
             assert re.search(r"2,250 images, 40 epochs +\+3\.0 .*n = 3", printed)
             assert re.search(r"45,000 images, 6 epochs +\+2\.0 .*n = 5", printed)
@@ -1126,5 +1130,5 @@ def test_07_final_runs_are_shown_or_said_to_be_missing(lesson_07, monkeypatch, c
             assert len(shown) == 2 and "8 heads +1.0" in alt_text(shown.pop())
             shown.clear()
         else:
-            rows = 17 + len(given["changes"])  # 8 above them, 9 below
+            rows = 18 + len(given["changes"])  # 8 above them, 10 below
             assert "−" in printed and printed.count("not recorded yet") == rows and not shown

@@ -84,6 +84,11 @@ def test_where_it_turns_shows_the_pages_numbers():
             "sin−cos positions × 0.04",
             "Mimetic ends higher than plain: sin-cos positions × 0.04, so as small as those.",
         ),
+        (
+            "sin−cos positions less their mean",
+            "Mimetic ends higher than plain: sin-cos positions less their mean over patches, as "
+            "large as the table.",
+        ),
     ):
         mean, low, high = re.findall(r"[+−][0-9.]+", finding(text).points)
         assert f"{name} {mean} from {low} to {high}, 5 seeds" in words
