@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from benchmarks import char_lm
 from benchmarks.statements import VARIANTS, Runs, contrast, images, length
-from benchmarks.study import BETTER, DATA_SIZES, LONG, LOUDEST
+from benchmarks.study import BETTER, CENTRED, DATA_SIZES, LONG, LOUDEST
 from minivit import evidence
 from minivit.evidence import points
 from minivit.figures import ARM_NAMES
@@ -125,6 +125,7 @@ CLAIMS = (
         for variant, words in {
             LOUDEST["plain"]: f"with {VARIANTS[LOUDEST['plain']]} in both",
             LONG: f"after {length(LONG)}",
+            CENTRED: f"with {VARIANTS[CENTRED]}",
             "positions=learned": f"with {VARIANTS['positions=learned']}",
         }.items()
     ),
