@@ -40,6 +40,7 @@ NOTHING_SHARED = [
 ]
 SMALL_TOKENS = "Tokens as small as mimetic's (× 0.4), and nothing else, let plain end higher."
 LARGE_TOKENS = "Mimetic whose tokens are as large as rotated's (× 2.1) ends higher than rotated."
+BOTH_LARGE = "Mimetic ends higher than rotated: × 2.1 on what enters the first block of both."
 WIDE = "Mimetic ends higher than rotated whose logits spread as far (W_Q W_Kᵀ × 2.6)."
 NARROW = (
     "Mimetic whose logits spread no further than rotated's (W_Q W_Kᵀ × 0.36) ends higher than "
@@ -68,8 +69,8 @@ QUOTED = [
     (
         "guide",
         "on average over the blocks, plain is at {} from plain as it is, and mimetic with tokens "
-        "as large as rotated's at {} above rotated.",
-        [SMALL_TOKENS, LARGE_TOKENS],
+        "as large as rotated's at {} above rotated (where both get that factor, {}).",
+        [SMALL_TOKENS, LARGE_TOKENS, BOTH_LARGE],
     ),
     ("guide", "with +I in OV the rest of mimetic is at {} above plain", [FLIPPED]),
     ("guide", "ends *below* plain ({}, {});", [RANDOM, SMALL]),
@@ -160,7 +161,7 @@ def test_numbers_in_the_instructors_pages_are_those_of_the_records():
         ("guide", "−2.0 [−3.1, −0.8], −2.2 [−3.6, −0.7]", "−2.2 [−3.6, −0.7], −2.0 [−3.1, −0.8]"),
         ("guide", "gains +2.1 [+1.8, +2.4] †", "gains +2.1 [+1.8, +2.4]"),
         ("exam", "has +0.9 [+0.2, +1.5]", "has +0.9 [+0.2, +1.5] †"),
-        ("exam", "57 questions", "41 questions"),
+        ("exam", "59 questions", "41 questions"),
         ("ta_sheet", "negative in 69", "negative in 96"),
         ("ta_sheet", "What not to answer", "One more: +9.9 [+9.0, +9.9]"),
     ],
