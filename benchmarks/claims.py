@@ -22,8 +22,8 @@ ROOT = Path(__file__).parents[1]
 COMPARED = ("plain", "norm_matched", "rotated")
 OPEN = (
     "**Our largest doubt**: most of the sin-cos table is one vector that all patches share, and −I "
-    "takes away what tokens share. Without that vector plain ends higher, and a gain of mimetic "
-    "over it is not known.\n\n"
+    "takes away what tokens share. Without that vector in both, plain ends higher, and a gain "
+    "of mimetic over it is not known.\n\n"
     "**Open**: why −I helps. Under it tokens shrink on their way through an untrained network, in "
     "plain and both controls they grow (lesson 05), and no control shares that. It is not enough: "
     "with small positions they shrink, too, and mimetic ends below plain."
@@ -206,6 +206,9 @@ def _for_comparison(runs):
         ),
         "tokens as small as mimetic's change plain by": contrast(
             [runs("plain", small)], [runs("plain")]
+        ),
+        "mimetic with the table as it is − plain with the table less its mean is": contrast(
+            [runs("mimetic")], [runs("plain", CENTRED)]
         ),
         f"after {length(most)} mimetic − plain is": runs.gain(variant=most),
         f"after {length(LONG)} rotated − plain is": runs.gain("rotated", variant=LONG),

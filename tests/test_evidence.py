@@ -458,6 +458,7 @@ def test_readme_says_where_mimetic_was_worse(chosen):
         ("plain", study.EQUAL_TOKENS["plain"], "small as mimetic's change plain by", 2),
         ("mimetic", study.DATA_SIZES[-1], "images (2,812 steps) mimetic − plain is", 5),
         ("rotated", study.LONG, "images (8,436 steps) rotated − plain is", 2),
+        ("plain", study.CENTRED, "as it is − plain with the table less its mean is", 1),
     ],
 )
 def test_readme_has_what_the_second_table_is_to_be_read_beside(chosen, arm, variant, words, lift):
