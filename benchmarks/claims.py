@@ -55,7 +55,7 @@ Theirs are larger and train for longer. So neither *not at this scale* nor *cont
 them.
 
 *Mark*: A, we read it at the source (paper, abstract, README or code); B, quoted by somebody who
-read it.
+read it; –, nobody else's claim.
 *Ours*: percentage points with a 95 % interval over seeds, paired; not corrected for their number.
 
 | claim | source | mark | theirs | ours: contrast | ours | verdict | records |
@@ -65,7 +65,7 @@ FOOT = """
 *reproduced*: the interval is above 0, and their number is not above it. *direction only*: above 0,
 but smaller than theirs, or they give none ("up to" is none). *not at this scale*: the interval
 holds 0. *contradicted*: it is below 0, here. *not tested*: no run of ours, or not yet all that are
-planned, or it is in another unit; *a relative*: what we ran is like their method, and another.
+planned, or it is in another unit; *a relative*: what we ran is akin to their method, not it.
 
 Records are files in `minivit/records`, one for each seed: what is named here is how their names
 begin. The command that makes a run again stands under each table of
@@ -198,7 +198,7 @@ def _gains_elsewhere(runs):
 
 
 def _for_comparison(runs):
-    """What the changed settings do to plain, and the gain on all images but after fewer steps."""
+    """What the changed settings do to plain alone, and differences to read the table beside."""
     louder, small, most = LOUDEST["plain"], EQUAL_TOKENS["plain"], DATA_SIZES[-1]
     found = {
         f"{VARIANTS[louder]} alone changes plain by": contrast(

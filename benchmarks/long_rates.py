@@ -43,7 +43,7 @@ def records():
     return load_records(FOLDER) if FOLDER.is_dir() else []
 
 
-def is_whole(records):
+def is_complete(records):
     """Whether every rate was tried with every seed, and no arm's best is at an edge."""
     tried = {(r.base, r.attention, r.learning_rate) for r in records}
     wanted = tried | {(BETTER, arm, rate) for rate in rates.GRID for arm in PAIR}
@@ -53,8 +53,8 @@ def is_whole(records):
 
 
 def section(records):
-    """FINDINGS' section; "" before the sweep is whole."""
-    if not is_whole(records):
+    """FINDINGS' section; "" before the sweep is complete."""
+    if not is_complete(records):
         return ""
     best = rates.best_rates(records)[BETTER]
     moved = {arm: rate for arm, rate in best.items() if rate != RATES["laptop"][BETTER][arm]}

@@ -12,9 +12,7 @@ from torch import nn
 
 from minivit.layers import attention_layers
 from minivit.model import ViT, initial_positions
-
-# What timm and torchvision call the parameters that belong to no layer.
-POSITIONS, CLASS_TOKENS = ("pos_embed", "pos_embedding"), ("cls_token", "class_token")
+from minivit.schedule import OF_NO_LAYER, POSITION_TABLES
 
 
 def torch_default_(model, *, generator=None):
@@ -72,7 +70,7 @@ def _check_known(name, module):
     if isinstance(module, nn.Linear | nn.MultiheadAttention | nn.Conv2d | nn.LayerNorm):
         return
     for part, parameter in module.named_parameters(recurse=False):
-        if part not in (*POSITIONS, *CLASS_TOKENS):
+        if part not in OF_NO_LAYER:
             whole = f"{name}.{part}".strip(".")
             raise ValueError(
                 f"no base knows how to start the parameter {whole!r} {tuple(parameter.shape)}"
@@ -100,10 +98,10 @@ def _timm_linear_(module, generator):
 
 
 def _set_embedding_(part, module, parameter, generator):
-    if isinstance(module, ViT) and part in POSITIONS and module.config.positions != "learned":
+    if isinstance(module, ViT) and part in POSITION_TABLES and module.config.positions != "learned":
         parameter.copy_(_table(module.config))
     else:
-        std = 0.02 if part in POSITIONS else 1e-6
+        std = 0.02 if part in POSITION_TABLES else 1e-6
         parameter.copy_(std * normal(*parameter.shape, generator=generator))
 
 

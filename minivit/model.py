@@ -226,9 +226,9 @@ def sincos_positions(grid: int | tuple[int, int], dim: int) -> Float[Tensor, "pa
     inner product of two rows depends only on the patches' distance along either axis. Raises
     ValueError for a grid that is neither, and where dim is not divisible by 4.
     """
-    rows, columns = (grid, grid) if is_count(grid) else grid if is_pair(grid) else (0, 0)
-    if not rows:
+    if not (is_count(grid) or is_pair(grid)):
         raise ValueError(f"grid is {grid!r}; it must be a whole number of patches, or two")
+    rows, columns = grid if is_pair(grid) else (grid, grid)
     if not is_count(dim) or dim % 4:
         raise ValueError(f"dim {dim} is not divisible by 4, which sin-cos positions need")
     frequency = 10000.0 ** (-torch.arange(dim // 4, dtype=torch.float64) / (dim // 4))

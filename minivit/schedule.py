@@ -2,7 +2,9 @@
 
 import math
 
-NEVER_DECAYED = ("pos_embed", "cls_token", "pos_embedding", "class_token")  # timm's, torchvision's
+# What timm and torchvision call the parameters that belong to no layer; they never decay.
+POSITION_TABLES = ("pos_embed", "pos_embedding")
+OF_NO_LAYER = (*POSITION_TABLES, "cls_token", "class_token")
 
 
 def warmup_cosine(step: int, steps: int, warmup: int) -> float:
@@ -26,7 +28,7 @@ def decay_groups(model, weight_decay):
     """
     groups = [{"params": [], "weight_decay": weight_decay}, {"params": [], "weight_decay": 0.0}]
     for name, parameter in model.named_parameters():
-        spared = parameter.ndim < 2 or name.rpartition(".")[2] in NEVER_DECAYED
+        spared = parameter.ndim < 2 or name.rpartition(".")[2] in OF_NO_LAYER
         if parameter.requires_grad:
             groups[spared]["params"].append(parameter)
     if not any(group["params"] for group in groups):

@@ -8,8 +8,9 @@ from benchmarks.rates import SEEDS
 from benchmarks.study import BETTER, CENTRED, EQUAL_TOKENS, SMALL_POSITIONS
 from benchmarks.token_size import shares, sizes
 from minivit.data import cifar10, eval_batches
+from minivit.diagnostics import mean_share
 from minivit.init import initialize_
-from minivit.model import ViT
+from minivit.model import ViT, sincos_positions
 from minivit.recipes import LAPTOP
 
 
@@ -45,7 +46,9 @@ def test_the_factors_make_tokens_alike_as_the_protocol_says(real_data):
 
 @pytest.mark.integration
 def test_small_positions_do_not_keep_tokens_from_shrinking_and_centred_ones_share_less(real_data):
-    """What README and the protocol say of untrained networks."""
+    """What README and the protocol say of untrained networks, and of the table of positions."""
+    table = sincos_positions(LAPTOP.model.grid, LAPTOP.model.dim)
+    assert mean_share(table[None]) > 0.6, "most of it is one vector in every row"
     validation = cifar10(real_data / "cifar10-jpeg.tar.xz")[0].split(LAPTOP.validation, seed=0)[1]
     images, _ = next(iter(eval_batches(validation, IMAGES, "cpu")))
     for seed in SEEDS:
