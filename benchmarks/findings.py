@@ -7,7 +7,7 @@ the statements; `make claims` runs it, and a test fails where page and records d
 
 from pathlib import Path
 
-from benchmarks import long_rates, patch_scale, replication
+from benchmarks import fresh_seeds, long_rates, patch_scale, replication
 from benchmarks import rates as rates_module
 from benchmarks.statements import VARIANTS, Runs, contrast, images, length, statements
 from benchmarks.study import BETTER, DATA_SIZES, EQUAL, EQUAL_TOKENS, LONG, PLAN, missing
@@ -42,11 +42,11 @@ TOKENS = (
 )
 
 
-def page(records, tuning, factors=(), again=(), long=()):
+def page(records, tuning, factors=(), again=(), long=(), fresh=()):
     """The whole of FINDINGS.md.
 
     records: final ones; tuning: those of the learning rates; factors: those of patch_scale; again:
-    those of replication; long: those of long_rates.
+    those of replication; long: those of long_rates; fresh: those of fresh_seeds.
     """
     parts = [_head(records), _sentences(records), _unfinished(records), _rates(tuning)]
     parts += [_levels(records, base, rate) for rate in ("own", "plain") for base in BASES]
@@ -56,6 +56,7 @@ def page(records, tuning, factors=(), again=(), long=()):
         _equal(records, EQUAL, *LOGITS),
         _equal(records, EQUAL_TOKENS, *TOKENS),
         _variants(records),
+        fresh_seeds.section(records, fresh),
         _factors(factors),
         _sizes(records),
         _longer(records),
@@ -290,7 +291,7 @@ def _when(time):
 
 def main():
     others = (rates_module.records(), patch_scale.records(), replication.records())
-    others += (long_rates.records(),)
+    others += (long_rates.records(), fresh_seeds.records())
     write_text(PAGE, page(load_records(), *others))
     print(PAGE)
 

@@ -1,5 +1,6 @@
 """The evidence: contrasts are paired, pages say what records give, records are of our recipes."""
 
+import itertools
 import math
 import random
 import re
@@ -11,7 +12,17 @@ import pytest
 from evidence_records import made_up, tuning
 from scipy.stats import t, ttest_1samp, ttest_rel
 
-from benchmarks import claims, findings, long_rates, patch_scale, rates, replication, ship, study
+from benchmarks import (
+    claims,
+    findings,
+    fresh_seeds,
+    long_rates,
+    patch_scale,
+    rates,
+    replication,
+    ship,
+    study,
+)
 from benchmarks.claims import outcome
 from benchmarks.claims_of_others import Claim
 from benchmarks.statements import VARIANTS, Runs
@@ -531,6 +542,32 @@ def test_rates_of_longer_training_are_shown_when_the_sweep_is_whole(chosen):
     assert "shorter training. They do best here, too." in long_rates.section(sweep(*rates.GRID))
 
 
+def test_the_doubt_is_asked_of_fresh_seeds_alone_and_when_all_are_there(chosen):
+    """Mimetic ends 2 points lower with them, whatever it did with the first."""
+
+    def accuracy_of(arm):
+        return (
+            0.5 + 0.01 * (arm.seed % 3) - (arm.attention == "mimetic") * (2 + arm.seed / 50) / 100
+        )
+
+    fresh = made_up(accuracy_of, [fresh_seeds.ASKED])
+    seeds = [*range(10, 20)]
+    assert sorted(r.seed for r in fresh) == sorted(seeds * 2)
+    other = [replace(r, variant="heads=1", final_accuracy=0.9) for r in fresh]
+    found = ttest_1samp([-2 - seed / 50 for seed in seeds], 0).confidence_interval(0.95)
+    middle = (found.low + found.high) / 2
+    cells = f"{middle:+.1f} [{found.low:+.1f}, {found.high:+.1f}], n = 10".replace("-", "−")
+    said = fresh_seeds.section(STUDY, fresh + other)
+    assert f"| 10 11 12 13 14 15 16 17 18 19 | {cells} | does not hold |" in said
+    first = cell(*gains_of("mimetic", "plain", variant=study.CENTRED))
+    assert f"| 0 1 2 3 4 | {first} | holds |" in said
+    assert said in findings.page(STUDY, [], fresh=fresh)
+    for left_out in (fresh[0], fresh[-1]):
+        few = [r for r in fresh if r != left_out]
+        assert fresh_seeds.section(STUDY, few) == "", "a run is missing"
+    assert fresh_seeds.section(STUDY, []) == "" == fresh_seeds.section([], fresh)
+
+
 def test_rates_are_chosen_by_the_mean_and_grow_at_an_edge():
     best = {"plain": 1e-3, "mimetic": 3e-3}
 
@@ -646,6 +683,16 @@ def test_the_runs_that_chose_are_of_what_was_chosen():
     assert all(r.role == "tuning" and not r.dirty and r.final_accuracy is None for r in sweeps)
 
 
+def test_fresh_seeds_are_final_runs_that_pair_and_were_used_nowhere_else():
+    records = fresh_seeds.records()
+    assert {r.filename: m for r in records if (m := mismatch(r))} == {}
+    assert unpaired(records) == {}
+    used = {r.seed for r in (*SHIPPED, *replication.records(), *itertools.chain(*TUNING))}
+    assert not used & {*fresh_seeds.SEEDS}
+    planned = sorted(study._key(arm) for arm in fresh_seeds.ASKED.runs())
+    assert sorted(map(study._key, records)) in ([], planned)
+
+
 def test_the_rates_in_use_are_those_of_the_sweep():
     best = rates.best_rates(rates.records())
     assert protocol.RATES["laptop"].items() <= best.items()
@@ -675,7 +722,12 @@ def test_pages_are_what_the_records_give():
     readme, again = (ROOT / "README.md").read_text(encoding="utf-8"), replication.records()
     wanted = {
         findings.PAGE: findings.page(
-            SHIPPED, rates.records(), patch_scale.records(), again, long_rates.records()
+            SHIPPED,
+            rates.records(),
+            patch_scale.records(),
+            again,
+            long_rates.records(),
+            fresh_seeds.records(),
         ),
         ROOT / "CLAIMS.md": claims.claims_page(SHIPPED),
         ROOT / "README.md": claims.with_results(readme, claims.readme_results(SHIPPED, again)),

@@ -1,0 +1,65 @@
+"""The doubt about the headline, asked again of twice as many seeds, none of them used before.
+
+Without what all patches share, five seeds left open whether mimetic gains anything over plain
+(`benchmarks.study.CENTRED`). `python -m benchmarks.fresh_seeds` trains both with ten other seeds,
+into benchmarks/records/fresh_seeds, and may be stopped and started. The first five are not added to
+them: they raised the question.
+"""
+
+from pathlib import Path
+
+from benchmarks.statements import VARIANTS
+from benchmarks.study import BETTER, CENTRED, Question, say
+from minivit.compare import compare, prepare
+from minivit.data import cifar10
+from minivit.evidence import contrast, final_runs, points, verdict
+from minivit.protocol import FINAL_SEEDS
+from minivit.recipes import LAPTOP
+from minivit.records import load_records
+
+FOLDER = Path(__file__).parent / "records" / "fresh_seeds"
+SEEDS = tuple(range(10, 20))
+ASKED = Question(name="nothing shared, fresh seeds", variants=(CENTRED,), seeds=SEEDS)
+
+
+def main():
+    compare(ASKED.runs(), prepare(LAPTOP, cifar10(), FOLDER, role="final"), progress=say)
+    print(section(load_records(), records()))
+
+
+def records():
+    """The runs with fresh seeds; an empty list before the first."""
+    return load_records(FOLDER) if FOLDER.is_dir() else []
+
+
+def gain(records):
+    """Mimetic over plain without what patches share; None where fewer than two seeds have both."""
+    arms = (final_runs(BETTER, arm, CENTRED, records=records) for arm in ("mimetic", "plain"))
+    return contrast(*([runs] for runs in arms))
+
+
+def section(records, fresh):
+    """FINDINGS' section; "" before all runs are there: nobody looks before the end."""
+    first, again = gain(records), gain(fresh)
+    if first is None or again is None or again.n < len(SEEDS):
+        return ""
+    machines = " and ".join(sorted({r.device for r in again.runs}))
+    return "\n".join(
+        [
+            "## The doubt, with fresh seeds",
+            "",
+            f"Mimetic and plain with {VARIANTS[CENTRED]}. The second row's seeds are those of no "
+            f"other run here ({machines}).",
+            "",
+            "| seeds | mimetic minus plain | mimetic ends higher |",
+            "|---|---|---|",
+            f"| {' '.join(map(str, FINAL_SEEDS))} | {points(first)} | {verdict(first)} |",
+            f"| {' '.join(map(str, SEEDS))} | {points(again)} | {verdict(again)} |",
+            "",
+            "`python -m benchmarks.fresh_seeds`",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()
