@@ -1,4 +1,4 @@
-"""The doubt about the headline, asked again of twice as many seeds, none of them used before.
+"""The doubt about the headline, asked again of twice as many seeds, which no recorded run had.
 
 Without what all patches share, five seeds left open whether mimetic gains anything over plain
 (`benchmarks.study.CENTRED`). `python -m benchmarks.fresh_seeds` trains both with ten other seeds,

@@ -11,7 +11,9 @@ from benchmarks.study import (
     EQUAL_TOKENS,
     LONG,
     LOUDEST,
+    ONLY_CENTRED,
     PLAN,
+    SCALED,
     SMALL_POSITIONS,
 )
 from minivit import evidence
@@ -26,6 +28,8 @@ VARIANTS = {
     "positions=learned": "learned positions that start random (standard deviation 0.02)",
     "position_scale=0.04": "sin-cos positions × 0.04, so as small as those",
     CENTRED: "sin-cos positions less their mean over patches, as large as the table",
+    SCALED: "sin-cos positions × 1.86",
+    ONLY_CENTRED: "sin-cos positions less their mean over patches, and no larger for it",
     "pool=cls": "class token",
     "heads=1": "1 head",
     "heads=4": "4 heads",
@@ -148,7 +152,7 @@ def statements(records):
         ),
     ]
     for variant in [v for v in VARIANTS if v not in ("", "positions=shuffled")]:
-        asked = f" {LAST}" * (variant == CENTRED)
+        asked = f" {LAST}" * (variant in (CENTRED, SCALED, ONLY_CENTRED))
         text = f"Mimetic ends higher than plain: {VARIANTS[variant]}.{asked}"
         made.append(Statement(text, runs.gain(variant=variant)))
     # How much is one number worth?
@@ -258,6 +262,18 @@ def _nothing_shared(runs):
             "Mimetic gains more with the sin-cos table as it is than with the table less its mean "
             f"over patches. {LAST}",
             runs.excess("", CENTRED),
+        ),
+        *(
+            Statement(
+                f"{VARIANTS[variant].capitalize()}, and nothing else, let plain end higher. {LAST}",
+                contrast([runs("plain", variant)], [runs("plain")]),
+            )
+            for variant in (SCALED, ONLY_CENTRED)
+        ),
+        Statement(
+            "Mimetic gains more with the sin-cos table as it is than with the table less its mean "
+            f"over patches and no larger for it. {LAST}",
+            runs.excess("", ONLY_CENTRED),
         ),
     ]
 

@@ -73,6 +73,8 @@ EQUAL_TOKENS = {
 }
 # The table less what all patches share, as large as the whole (`python -m benchmarks.token_size`).
 CENTRED = "positions=centred,position_scale=1.86"
+# CENTRED changes two things; each alone: the table as large as there, and it less its mean.
+SCALED, ONLY_CENTRED = "position_scale=1.86", "positions=centred"
 # With either mimetic ended below plain.
 SMALL_POSITIONS = ("positions=learned", "position_scale=0.04")
 # All images and 4.5 times the recipe's steps: plain's and rotated's turn at `time_to`'s recipe.
@@ -105,6 +107,7 @@ PLAN = (
     ),
     Question(name="a control with small positions", arms=("rotated",), variants=SMALL_POSITIONS),
     Question(name="nothing shared", arms=("plain", "rotated", "mimetic"), variants=(CENTRED,)),
+    Question(name="scaled or not shared", variants=(SCALED, ONLY_CENTRED)),
     Question(
         name="larger tokens for all",
         arms=("plain", "rotated"),
