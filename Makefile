@@ -35,7 +35,7 @@ endif
 # A learners' copy has nothing for the other targets to work on.
 LISTED = $(if $(wildcard teaching),[a-z-]+,help|lab|wheel|clean)
 
-.PHONY: help lab test unit slow lint format bench claims exercises matrix term grade regrade key exam gradescope slides pages student-release wheel colab atlas retarget picture clean
+.PHONY: help lab test unit slow lint format bench claims lessons exercises matrix term grade regrade key exam gradescope slides pages student-release wheel colab atlas retarget picture clean
 .NOTPARALLEL:
 
 help:  ## list the targets (what `make` alone does)
@@ -78,6 +78,9 @@ bench: $(VENV)/.test  ## measure speed, write benchmarks/RESULTS.md (most of an 
 claims: $(VENV)/.test  ## make CLAIMS.md, FINDINGS.md and README's results from the records
 	$(BIN)/python -m benchmarks.claims
 
+lessons: $(VENV)/.test  ## run lessons and keep what they show (an hour; KEEP="--no-training lessons/07_is_it_real.ipynb")
+	$(BIN)/python -m tools.keep $(KEEP)
+
 exercises: $(VENV)/.test  ## make the learner's notebooks in exercises/ from solutions/
 	$(BIN)/python -m teaching.exercises
 
@@ -100,7 +103,7 @@ exam: $(VENV)/.test  ## the written exam without its answers, to print: dist/exa
 	@$(BIN)/python -m teaching.exam_sheet
 
 gradescope: $(VENV)/.test  ## the autograder's zip: make gradescope EXERCISE=04_building_the_initializer
-	@$(BIN)/python -m teaching.gradescope bundle $(EXERCISE)
+	@$(BIN)/python -m teaching.gradescope bundle $(EXERCISE) $(if $(QUESTIONS),--questions "$(QUESTIONS)")
 
 slides: $(VENV)/.test  ## slide decks that need no network, for three classes or for one lecture: dist/slides/
 	@$(BIN)/python -m teaching.slides
@@ -123,7 +126,7 @@ atlas: $(VENV)/.test  ## measure real checkpoints again for lesson 02 (MINIVIT_D
 retarget:  ## set the repository's address everywhere: make retarget REPO=https://github.com/ORG/NAME
 	@$(PYTHON) tools/retarget.py "$(REPO)" $(TAG)
 
-picture: $(VENV)/.test  ## draw docs/readme.png again
+picture: $(VENV)/.test  ## draw README's pictures again: docs/
 	$(BIN)/python -m tools.readme_picture
 
 clean:  ## remove caches and built files; .venv and runs stay

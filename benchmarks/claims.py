@@ -7,11 +7,29 @@ contrast, or says "not tested".
 import re
 from pathlib import Path
 
-from benchmarks import claims_pretrained, findings, patch_scale, replication, ship
+from benchmarks import (
+    claims_pretrained,
+    findings,
+    patch_scale,
+    replication,
+    results_picture,
+    ship,
+)
 from benchmarks.claims_of_others import CLAIMS
 from benchmarks.rates import SEEDS
+from benchmarks.results_picture import COMPARED
 from benchmarks.statements import VARIANTS, Runs, contrast, length, statements
-from benchmarks.study import BETTER, CENTRED, DATA_SIZES, EQUAL, EQUAL_TOKENS, LONG, LOUDEST
+from benchmarks.study import (
+    BETTER,
+    CENTRED,
+    DATA_SIZES,
+    EQUAL,
+    EQUAL_TOKENS,
+    LONG,
+    LOUDEST,
+    ONLY_CENTRED,
+    SCALED,
+)
 from minivit.evidence import points, verdict, withstand
 from minivit.figures import ARM_NAMES
 from minivit.init import BASES
@@ -19,13 +37,9 @@ from minivit.records import load_records
 from minivit.storage import write_text
 
 ROOT = Path(__file__).parents[1]
-COMPARED = ("plain", "norm_matched", "rotated")
 OPEN = (
-    "**Our largest doubt**: most of the sin-cos table is one vector that all patches share, and −I "
-    "takes away what tokens share. Without that vector in both, plain ends higher, and a gain "
-    "of mimetic over it is not known.\n\n"
-    "**Open**: why −I helps. Under it tokens shrink on their way through an untrained network, in "
-    "plain and both controls they grow (lesson 05), and no control shares that. It is not enough: "
+    "**Open**: why −I helps. Under it tokens shrink on their way through an untrained network, "
+    "under both controls they grow (lesson 05). No control shares that. It is not enough: "
     "with small positions they shrink, too, and mimetic ends below plain."
 )
 MARKS = ("<!-- results -->", "<!-- /results -->")
@@ -66,6 +80,7 @@ FOOT = """
 but smaller than theirs, or they give none ("up to" is none). *not at this scale*: the interval
 holds 0. *contradicted*: it is below 0, here. *not tested*: no run of ours, or not yet all that are
 planned, or it is in another unit; *a relative*: what we ran is akin to their method, not it.
+Of our own questions (–) we say *holds*, *not known* or *does not hold*, as FINDINGS.md does.
 
 Records are files in `minivit/records`, one for each seed: what is named here is how their names
 begin. The command that makes a run again stands under each table of
@@ -86,6 +101,7 @@ def _row(claim, runs):
     files = {run.filename.partition("-seed")[0] for run in runs.used} if ours else ()
     cells = [claim.text, claim.source, claim.mark, claim.quoted, setting or "–", number]
     read = "not tested (a relative)" if claim.relative else outcome(ours, claim.theirs)
+    read = verdict(ours) if claim.mark == "–" else read
     cells += [read, "<br>".join(f"`{name}`" for name in sorted(files))]
     return f"| {' | '.join(cells)} |\n"
 
@@ -115,13 +131,17 @@ def readme_results(records, again=()):
             "mimetic less that of another way to start attention, in percentage points, paired by "
             "seed, with 95 % intervals over seeds; other images may give other numbers. †: differs "
             "from 0 also where all statements of FINDINGS.md are asked at once (Holm's "
-            "correction). The *base*, PyTorch's or timm's, sets all other weights:",
+            f"correction){_unsteady(records, again)}. The *base*, PyTorch's or timm's, sets all "
+            "other weights:",
             "",
             f"| base | {' | '.join(f'mimetic − {ARM_NAMES[arm]}' for arm in COMPARED)} |",
             "|---" * (len(COMPARED) + 1) + "|",
             *rows,
             "",
+            results_picture.markdown(records),
+            "",
             *_elsewhere(Runs(records), mark),
+            *_doubt(Runs(records)),
             OPEN,
             "",
             "Everything else, what did not come out included: "
@@ -132,6 +152,17 @@ def readme_results(records, again=()):
             "and torch of its record it should not; elsewhere rounding parts single runs"
             f"{elsewhere}.",
         ]
+    )
+
+
+def _unsteady(records, again):
+    """What † is worth: how many statements lose or gain it by rounding alone."""
+    lost, gained = replication.daggers(records, again) if again else (0, 0)
+    if not lost + gained:
+        return ""
+    return (
+        "; made again on another processor, where only rounding differs, "
+        f"{lost} of all its statements lose it and {gained} gain{'s' * (gained == 1)} it"
     )
 
 
@@ -162,10 +193,28 @@ def _elsewhere(runs, mark):
         f"For comparison: {note}. "
         * bool(note)
         + "Most of these were asked one after the other, when earlier runs had been seen "
-        "(PROTOCOL.md). Some rows set two kinds of processor against each other; FINDINGS.md has "
-        f"them from one, too. Learning rates are those of the usual setting; {_loudest()} did best "
-        f"of {1 + len(patch_scale.GRID)} factors in plain and in mimetic, by {len(SEEDS)} seeds on "
-        "validation images.",
+        "(PROTOCOL.md). Some rows set kinds of processor against each other; where runs were made "
+        "again on one, FINDINGS.md has both. Learning rates are those of the usual setting; "
+        f"{_loudest()} did best of {1 + len(patch_scale.GRID)} factors in plain and in mimetic, "
+        f"by {len(SEEDS)} seeds on validation images.",
+        "",
+    ]
+
+
+def _doubt(runs):
+    """What is left of the gain without what all patches share; [] where runs are missing."""
+    plain, mimetic = (
+        contrast([runs(arm, ONLY_CENTRED)], [runs(arm)]) for arm in ("plain", "mimetic")
+    )
+    left, larger = runs.gain(variant=ONLY_CENTRED), runs.gain(variant=SCALED)
+    if None in (plain, mimetic, left, larger):
+        return []
+    return [
+        "**Our largest doubt**: most of the sin-cos table is one vector that all patches share, "
+        "and the gain hangs on it. With that vector taken out and nothing else changed, plain "
+        f"moves by {points(plain)}, mimetic by {points(mimetic)}, and between the two is "
+        f"{points(left)}. The whole table × 1.86 has it still: {points(larger)}. What mimetic "
+        "makes of it is open.",
         "",
     ]
 
@@ -188,7 +237,7 @@ def _gains_elsewhere(runs):
             gains(mimetic=large)[1],
         ],
         f"what enters the first block {_times(large)}, in every arm": gains(large, large, large),
-        VARIANTS[CENTRED]: gains(CENTRED, CENTRED, CENTRED),
+        **{VARIANTS[v]: gains(v, v, v) for v in (SCALED, ONLY_CENTRED, CENTRED)},
         length(LONG): gains(LONG, LONG, LONG),
     }
     for variant, words in VARIANTS.items():

@@ -48,7 +48,8 @@ def page(records, tuning, factors=(), again=(), long=(), fresh=()):
     records: final ones; tuning: those of the learning rates; factors: those of patch_scale; again:
     those of replication; long: those of long_rates; fresh: those of fresh_seeds.
     """
-    parts = [_head(records), _sentences(records), _unfinished(records), _rates(tuning)]
+    parts = [_head(records), _sentences(records), _unfinished(records)]
+    parts += [rates_module.section(tuning)]
     parts += [_levels(records, base, rate) for rate in ("own", "plain") for base in BASES]
     parts += [replication.section(records, again)]
     parts += [
@@ -86,18 +87,6 @@ Accuracies are of the 10,000 test images, read once, after the last epoch; mean 
 over seeds. Differences are in percentage points, paired by seed, with their 95 % t interval. A seed
 varies weights, order and augmentation; the training and the test images are the same in all runs.
 So an interval says what other seeds would give, not what other images would."""
-
-
-def _rates(tuning):
-    if not tuning:
-        return ""
-    seeds = ", ".join(map(str, sorted({record.seed for record in tuning})))
-    return f"""## Learning rates
-
-Validation accuracy in percent after the last epoch, mean over seeds {seeds}
-(`python -m benchmarks.rates`).
-
-{rates_module.table(tuning)}"""
 
 
 def _levels(records, base, rate):

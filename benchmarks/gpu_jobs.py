@@ -31,10 +31,13 @@ ATTEMPTS = {
     "flash attention": (ViT, SDPBackend.FLASH_ATTENTION, None),
     "memory-efficient attention": (ViT, SDPBackend.EFFICIENT_ATTENTION, None),
     "softmax written out": (written_out, None, None),
+    "as it is, again": (ViT, None, None),
+    # Last, for they compile for minutes.
     "max-autotune": (ViT, None, "max-autotune-no-cudagraphs"),
     "softmax written out, max-autotune": (written_out, None, "max-autotune-no-cudagraphs"),
-    "as it is, again": (ViT, None, None),
 }
+# After such an error the device is of no use to this process: the job fails, and ends it.
+BROKEN_DEVICE = getattr(torch, "AcceleratorError", ())
 MARGIN = 1.2  # an epoch may take this much longer than the longest of the last RECENT
 RECENT = 3
 
@@ -161,6 +164,8 @@ def measure_attempts(job, task):
                 _seconds(step, WARMUP + 1, device)  # compiles and records
                 rounds = range(REPEATS if cuda else 1)
                 seconds[name] = [_seconds(step, STEPS if cuda else 1, device) for _ in rounds]
+        except BROKEN_DEVICE:
+            raise
         except RuntimeError as error:
             errors[name] = str(error).strip().partition("\n")[0][:200]
     torch.compiler.reset()

@@ -24,7 +24,7 @@ from statistics import median
 from benchmarks.gpu_plan import queue
 from benchmarks.gpu_pool import Pool
 from benchmarks.gpu_report import report
-from benchmarks.gpu_state import Results, epochs_done, pack, unpack
+from benchmarks.gpu_state import Results, epochs_done, pack, source_digest, unpack
 from minivit.compare import prepare
 from minivit.data import cifar10
 from minivit.protocol import check_role
@@ -33,6 +33,7 @@ from minivit.runtime import pick_device
 
 START = 60  # seconds before a first epoch, until that was measured
 MEASURING = 20  # epochs that a measurement may take as long as
+BROKEN = 2  # failures after which a call in which nothing ends well gives up
 CLOSING = 15  # seconds at the end for packing, or a tenth of the time where that is less
 # For --quick; as many images as the largest batch of a candidate.
 QUICK = replace(SMOKE, model=replace(SMOKE.model, dim=16, depth=1), subset=256)
@@ -91,11 +92,14 @@ def epoch_seconds(job, results):
 
 def work_off(jobs, results, pool, deadline, clock=time.monotonic):
     """Runs what jobs(results) lists until nothing is left to start or the deadline has come."""
-    failed, partly = set(), None
+    failed, ended_well, partly = set(), False, None
     while clock() < deadline:
         out = {*pool.running, *failed}
         todo = [job for job in jobs(results) if job not in out and not results.settled(job)]
         job, ends = choose(todo, pool.running, deadline - clock(), results)
+        if job and not ended_well and len(failed) >= BROKEN:
+            say(f"{len(failed)} jobs failed and none ended well: this call starts nothing else")
+            job = None
         if job and not ends and partly in pool.running:
             job = None  # one run at most is started that will not end: so much can be carried on
         if job:
@@ -107,6 +111,7 @@ def work_off(jobs, results, pool, deadline, clock=time.monotonic):
         for answered, kind, content in pool.answers(0 if job else deadline - clock()):
             if kind == "failed":
                 failed.add(answered)
+            ended_well |= kind != "failed"
             note(answered, kind, content, results)
     for job in pool.running:
         if job.kind != "run":  # it was started because it fits: it hangs
@@ -116,7 +121,9 @@ def work_off(jobs, results, pool, deadline, clock=time.monotonic):
 def note(job, kind, content, results):
     """Puts what came of a job into the results, and says it."""
     if kind == "failed":
-        failures = results.of(job).get("failures", 0) + 1
+        entry = results.of(job)
+        same_code = entry.get("source") == source_digest()
+        failures = 1 + (entry.get("failures", 0) if same_code else 0)
         results.put(job, state="failed", failures=failures, error=content)
         say(f"failed: {results.key(job)}: {content}")
         return
@@ -180,7 +187,8 @@ def go_on(jobs, results, out, work):
             before = entry.get("rounded", [])
             results.put(job, state="unfinished", epochs=epochs, rounded=[*before, epochs])
         elif entry and not epochs:
-            results.put(job, devices=[], rounded=[])
+            # No code has run by this: that it failed stays with the code that failed.
+            results.put(job, devices=[], rounded=[], source=entry["source"])
 
 
 def keep(jobs, results, out, work):

@@ -19,7 +19,7 @@ from minivit.storage import atomic_path, read_tensors, write_tensors, write_text
 
 FILE_BYTES = 15_000_000  # at most
 # Of unfinished runs. On the way to a machine they share a limit with the images and the code.
-STATE_BYTES = 36_000_000
+STATE_BYTES = 33_000_000
 TRIES = 2
 
 

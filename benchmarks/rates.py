@@ -92,6 +92,28 @@ def table(records):
     return "\n".join(lines)
 
 
+def section(records):
+    """FINDINGS' section; "" before the sweep has begun."""
+    if not records:
+        return ""
+    seeds = ", ".join(map(str, sorted({record.seed for record in records})))
+    alike = [base for base, best in best_rates(records).items() if len(set(best.values())) == 1]
+    note = (
+        f"On {' and '.join(alike)} one rate is the best of every arm. So the two ways of choosing, "
+        "each arm's own rate and plain's, ask for the same runs there, and have one table."
+    )
+    return "\n".join(
+        [
+            "## Learning rates",
+            "",
+            f"Validation accuracy in percent after the last epoch, mean over seeds {seeds} "
+            f"(`python -m benchmarks.rates`).{f' {note}' if alike else ''}",
+            "",
+            table(records),
+        ]
+    )
+
+
 def percents(found, columns):
     """Cells of a Markdown row: the accuracy found for each column in percent, or a dash."""
     return " | ".join(f"{100 * found[c]:.1f}" if c in found else "–" for c in columns)

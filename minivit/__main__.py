@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -105,7 +106,7 @@ def _compare(options):
     epochs = arms[0].recipe(recipe).training.epochs
     print(f"{task.source}: {len(arms)} runs of {epochs} epochs")
     if not options.variant:
-        print(f"plain and mimetic together: {recipe.minutes}")
+        print(f"two runs: {recipe.minutes}; so {math.ceil(len(arms) / 2)} times that")
     with tqdm(total=len(arms) * epochs, unit="epoch") as bar:
         records = compare(arms, task, processes=options.processes, progress=lambda *_: bar.update())
         bar.update(bar.total - bar.n)

@@ -168,7 +168,8 @@ class Checkpoint:
         }
         groups = self.run.optimizer.state_dict()["param_groups"]
         self.run.optimizer.load_state_dict({"state": state, "param_groups": groups})
-        self.run.scaler.load_state_dict(metadata["scaler"])
+        if metadata["scaler"]:  # empty where gradients needed none: then this one starts anew
+            self.run.scaler.load_state_dict(metadata["scaler"])
         return [EpochRecord(**epoch) for epoch in metadata["epochs"]]
 
 

@@ -26,7 +26,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from minivit.bases import BASES, DRAWN, normal
-from minivit.layers import attention_layers, branch_scale, is_sharded, norms_after
+from minivit.cautions import warn_of_surroundings
+from minivit.layers import attention_layers, is_sharded
 from minivit.runtime import cpu_cores, one_thread, stream
 
 
@@ -101,8 +102,8 @@ def mimetic_(model, settings=Mimetic(), *, qk=True, ov=True, generator=None):
     Rewrites attention weights only: biases, everything else, dtype, device and requires_grad stay.
     So do positions, and they matter: with positions that start random and small, as timm's and
     torchvision's do, our runs ended below plain; see benchmarks/FINDINGS.md and
-    `model.sincos_positions`. A warning is given where a LayerScale that starts near 0 hides what is
-    written, and for post-norm blocks, on which nothing was tried here.
+    `model.sincos_positions`. A warning is given of such positions, of a LayerScale that starts near
+    0 and hides what is written, and of post-norm blocks, on which nothing was tried here.
     qk=False or ov=False leaves that pair as it is, and the other gets the same noise as without it.
 
     An nn.MultiheadAttention is taken for self-attention: weights do not tell that one pools, as in
@@ -238,7 +239,7 @@ def _rewrite_(model, control, settings, qk, ov, generator):
     layers = attention_layers(model)
     for layer in layers:
         _check_layer(layer.qkv, layer.proj, layer.heads, f"{layer.name}: ")
-    _warn_of_other_blocks(model, layers)
+    warn_of_surroundings(model, layers, stacklevel=4)
     sizes = [(len(layer.proj), layer.heads) for layer in layers]
     factors = [mimetic_factors(*size, settings, qk, ov, generator) for size in sizes]
     if control is not None:
@@ -247,22 +248,6 @@ def _rewrite_(model, control, settings, qk, ov, generator):
     for layer, new in zip(layers, factors, strict=True):
         _write_(layer.qkv, layer.proj, new)
     return model
-
-
-def _warn_of_other_blocks(model, layers):
-    if any(norms_after(model, layer.name) for layer in layers):
-        warnings.warn(
-            "this model normalises after attention (post-norm; nn.TransformerEncoderLayer does "
-            "unless norm_first=True); mimetic initialization was tried on pre-norm blocks here",
-            stacklevel=4,
-        )
-    scale = min(branch_scale(model, layer) for layer in layers)
-    if scale < 0.1:
-        warnings.warn(
-            f"a LayerScale of {scale:g} multiplies what attention gives, the −I of OV too: of what "
-            "is written here the model sees next to nothing until it has grown",
-            stacklevel=4,
-        )
 
 
 def _check_layer(qkv, proj, heads, name=""):

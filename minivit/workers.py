@@ -1,14 +1,16 @@
 """Does jobs in processes of its own, and notices at once when one of them dies.
 
 One pipe to each process, no queue: a queue has locks, and a process that is killed while it holds
-one lets all others wait for ever. Each end of a pipe has one owner, so that whoever is left reads
-an end of file: the caller, when a process dies; a process, when the caller does.
+one lets all others wait for ever. Each end of a pipe has one owner, so that the caller reads an end
+of file when a process dies. A process whose caller dies ends at once, in the midst of its job.
 """
 
 import multiprocessing
+import os
 import pickle
 import signal
 import sys
+import threading
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import connection
@@ -130,12 +132,19 @@ def _serve(pipe):
     """The life of one process: gets `run`, then jobs until there are none, and tells of each."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the caller, which ends this one
     torch.set_num_threads(1)
+    threading.Thread(target=_end_with_the_caller, daemon=True).start()
     try:
         run = pickle.loads(_received(pipe))
         for job in iter(pipe.recv, None):
             pipe.send((job, *_do(run, job, pipe)))
     except (EOFError, OSError):  # an OSError of the job itself is an answer: `_do`
         sys.exit("the caller is gone; what was done is kept")
+
+
+def _end_with_the_caller():
+    """Ends this process when its caller is gone. Files are whole or absent, so this loses none."""
+    connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)
 
 
 def _do(run, job, pipe):

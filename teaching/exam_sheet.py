@@ -18,7 +18,8 @@ ANSWER = "**Answer.**"
 TOTAL = re.compile(r"(\d+ marks in \d+ minutes), (.+?)\.", re.DOTALL)
 NUMBERS = (
     "Numbers with an interval are the course's own: small networks, minutes of training, "
-    "percentage points with 95 % intervals over seeds."
+    "percentage points with 95 % intervals over seeds. † stands behind one that differs from 0 "
+    "also where all questions that were asked of the records are asked at once (Holm's correction)."
 )
 STYLE = (
     "body{font:12pt serif;max-width:42rem;margin:2rem auto;padding:0 1rem}h2{font-size:1.1em}"
@@ -43,6 +44,9 @@ def sheet(text):
     total = TOTAL.search(text)
     if not total:
         raise ValueError("the exam does not begin with its marks and minutes")
+    marks = [int(mark) for mark in re.findall(r"(?m)^## .*\((\d+)\)$", text)]
+    if sum(marks) != int(total[1].split()[0]):
+        raise ValueError(f"the questions have {sum(marks)} marks, and it begins with {total[1]}")
     body = [f"<h1>Written exam</h1><p>{_inline(total[1])}, {_inline(total[2])}.</p>"]
     body.append(f"<p>{NUMBERS}</p><p>Name:</p>")
     for heading, paragraphs in questions(text):

@@ -11,6 +11,7 @@ from html import escape
 from minivit.checks import QUESTIONS
 from minivit.storage import write_text
 from teaching.roster import CANVAS
+from teaching.session import OTHER
 
 # The last words of a page on which a hidden case failed.
 HIDDEN = (
@@ -49,7 +50,18 @@ def note(record):
     raised = [text for _, kind, text in record["cells"] if kind == "raised"]
     lost = raised and record["points"] < record["of"]
     cell = f"a cell did not run to its end ({' '.join(raised[0].split())[:80]})" if lost else ""
-    return "; ".join(filter(None, (record["problem"] or stopped or cell, record["note"])))
+    if record["problem"] == OTHER and cell:  # then that cell is the likelier reason
+        return "; ".join(filter(None, (cell, record["note"])))
+    formal = record["problem"] or stopped or cell or "; ".join(_formalities(record))
+    return "; ".join(filter(None, (formal, record["note"])))
+
+
+def _formalities(record):
+    """Why a right answer may have lost its points: its function is there twice, or not at all."""
+    for question in record["questions"]:
+        if question["points"] < question["of"] and question["defined"] != 1:
+            times = question["defined"]
+            yield f"{question['id']}: {f'defined in {times} cells' if times else 'not defined'}"
 
 
 def _table(lines):
@@ -97,13 +109,22 @@ def page(record):
         passed, cases = sum(case["passed"] for case in question["cases"]), len(question["cases"])
         points = f"{question['points']:g} of {question['of']} points"
         blocks.append(("heading", f"{question['id']}: {points}, {passed} of {cases} cases passed"))
-        if question["defined"] > 1 and question["points"] < question["of"]:
-            words = f"Your notebook defines it in {question['defined']} cells; the last one counts."
-            blocks.append(("text", words))
-        blocks += _cases(question["cases"])
-    if ("item", "hidden case: did not pass") in blocks:
+        blocks += _of_question(question)
+    if _failed_hidden(blocks):
         blocks.append(("text", HIDDEN))
     return blocks
+
+
+def _of_question(question):
+    """What is said below a question's points."""
+    if question["defined"] > 1 and question["points"] < question["of"]:
+        words = f"Your notebook defines it in {question['defined']} cells; the last one counts."
+        return [("text", words), *_cases(question["cases"])]
+    return _cases(question["cases"])
+
+
+def _failed_hidden(blocks):
+    return ("item", "hidden case: did not pass") in blocks
 
 
 def _opening(record):
@@ -161,10 +182,12 @@ def html(blocks, learner):
 
 
 def gradescope(record):
-    """results.json as Gradescope reads it: a test for each question."""
+    """results.json as Gradescope reads it: a test for each question; the page's words."""
     tests = []
     for question in record["questions"]:
-        lines = [words for _, words in _cases(question["cases"])]
+        blocks = _of_question(question)
+        blocks += [("text", HIDDEN)] * _failed_hidden(blocks)
+        lines = [words for _, words in blocks]
         tests.append(
             {
                 "name": question["id"],

@@ -133,9 +133,9 @@ def _kept(out, submission, mark):
 
 
 def _require_this_exercise(out, keys, say):
-    """Raises NotReady where OUT holds marks of other questions: they would be written over.
+    """Raises NotReady where OUT holds marks of questions that are not asked: they would be lost.
 
-    Where it holds some of these and others, that is said: QUESTIONS= may have been forgotten.
+    Where it holds fewer than are asked, that is said: QUESTIONS= may have been forgotten.
     """
     asked, held = {key.question.id for key in keys}, set()
     for path in sorted((out / "records").glob("*.json")):
@@ -148,6 +148,11 @@ def _require_this_exercise(out, keys, say):
         raise NotReady(
             f"{out} holds marks of another exercise ({names}): name a folder of its own for each, "
             "or they would be lost"
+        )
+    if held - asked:
+        raise NotReady(
+            f"{out} holds marks of {names}; {', '.join(sorted(held - asked))} are not asked for "
+            "now and would be lost. Grade all that it holds, or name another folder"
         )
     if held and held != asked:
         say(f"{out} had marks of {names}; now it gets those of {', '.join(sorted(asked))}")
@@ -263,10 +268,17 @@ def _parser():
 
 def _report(records, options):
     print(f"{len(records)} graded: {options.out / 'grades.csv'}")
+    absent = [each["learner"] for each in records if feedback.note(each) == NOTHING]
+    if absent:
+        print(f"{len(absent)} handed in nothing: {', '.join(absent)}")
     looks = [each for each in records if feedback.note(each) not in ("", NOTHING)]
     if looks:
         print(f"{len(looks)} need a look (column note): {', '.join(r['learner'] for r in looks)}")
     untimed = [each for each in records if each["file"] and not each["timed"]]
+    if options.deadline:
+        due = read_due(options.deadline, options.opened).deadline.astimezone()
+        late = [each["learner"] for each in records if each["late"]]
+        print(f"due {due:%Y-%m-%d %H:%M %z}: {len(late)} late, extensions counted")
     if options.deadline and untimed:
         print(
             f"{len(untimed)} of them carry no time, so the deadline says nothing of these: look on "

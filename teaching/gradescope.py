@@ -25,6 +25,7 @@ from teaching.submissions import Submission, only_notebook, read
 from teaching.term import TERM_FILE, read_secret
 
 BASE = Path("/autograder")
+ASKED = "asked.txt"  # of the zip: the ids of the questions, or nothing for all of them
 
 SETUP = """\
 #!/usr/bin/env bash
@@ -52,9 +53,14 @@ exec /opt/grading/bin/python -m teaching.gradescope run
 """
 
 
-def bundle(notebook, target, secret):
-    """Writes the autograder's zip for one exercise."""
+def bundle(notebook, target, secret, questions=""):
+    """Writes the autograder's zip for one exercise, or for some of its questions.
+
+    Raises ValueError for a question that the exercise does not ask.
+    """
+    questions_of(notebook, questions)
     texts = {"setup.sh": SETUP.format(packages=_packages()), "run_autograder": RUN, ".term": secret}
+    texts[ASKED] = questions
     paths = [*(ROOT / "minivit").rglob("*"), *(ROOT / "teaching").rglob("*"), notebook]
     with atomic_path(target) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, text in texts.items():
@@ -82,7 +88,8 @@ def run(base=BASE, solutions=SOLUTIONS):
     where the solution itself does not get full marks: Gradescope then says that grading failed.
     """
     notebook = exercise(None, solutions)
-    keys, secret = questions_of(notebook), read_secret(TERM_FILE)
+    keys = questions_of(notebook, (ROOT / ASKED).read_text(encoding="utf-8"))
+    secret = read_secret(TERM_FILE)
     withheld = sorted({name for key in keys for name in key.withheld})
     hidden = [base / name for name in ("submission", "results")]
     hidden += [Path(__file__).parent, TERM_FILE, notebook]
@@ -110,6 +117,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m teaching.gradescope")
     parser.add_argument("what", choices=("bundle", "run"))
     parser.add_argument("exercise", nargs="?", help="a notebook's name in solutions/")
+    parser.add_argument("--questions", default="", help="some of them alone: qk-head,cut-diagonal")
     options = parser.parse_args(arguments)
     try:
         if options.what == "run":
@@ -117,7 +125,7 @@ def main(arguments=None):
             return 0
         notebook = exercise(options.exercise)
         target = ROOT / "dist" / f"gradescope-{notebook.stem}.zip"
-        bundle(notebook, target, read_secret(TERM_FILE).decode())
+        bundle(notebook, target, read_secret(TERM_FILE).decode(), options.questions)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1

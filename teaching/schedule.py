@@ -22,7 +22,7 @@ FIELD = re.compile(r"\|\s*\*\*Minutes\*\*\s*\|\s*about (\d+)")
 # the repository yet is left out. Of 90 minutes in class, 10 are kept for talking.
 PLANS = {
     "One lab of 90 minutes": (
-        ("at home, before", ("00", "01a", "01b", "02")),
+        ("at home, before", ("00", "01b")),  # 01b repeats what it needs of 01a
         ("in class", ("04", "qk-head")),
         ("at home, after", ("cut-diagonal", "05")),
     ),

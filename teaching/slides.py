@@ -36,6 +36,7 @@ from minivit.storage import write_text
 from teaching import lecture
 from teaching.exercises import ROOT
 from teaching.slide_facts import (
+    TURNS,
     asked,
     cited,
     claim,
@@ -232,6 +233,7 @@ def built(markdown):
         "heads": lambda tag: (
             figures.place(json.loads(heads(text_of(tag)).to_json()), room=500) + _from(tag)
         ),
+        "changed": lambda: " · ".join(list(TURNS)[1:]),
         "turns": lambda: figures.place(json.loads(turns().to_json()), height=385, room=440),
         "theirs": Mimetic(),
     }

@@ -84,6 +84,8 @@ def main(arguments=None):
         print(error, file=sys.stderr)
         return 1
     print(f"wrote {target}, {target.stat().st_size / 1e6:.1f} MB, sha256 {file_digest(target)}")
+    if 'REPOSITORY = \\"\\"' in (ROOT / "lessons/00_start_here.ipynb").read_text("utf-8"):
+        print("It names no address, so a lesson opened on Colab installs nothing: `make retarget`.")
     return 0
 
 

@@ -5,6 +5,7 @@ and learner). `make term` writes the secret to `.term`, which git ignores; keep 
 the same secret gives the same cases, and so the same mark, again.
 """
 
+import argparse
 import hashlib
 import hmac
 import os
@@ -54,6 +55,9 @@ def write_secret(path=TERM_FILE):
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(
+        prog="python -m teaching.term", description="Writes the secret of a new term to .term."
+    ).parse_args()
     try:
         write_secret()
     except ValueError as error:

@@ -20,6 +20,14 @@ def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("MINIVIT_CACHE", str(tmp_path / "cache"))
 
 
+@pytest.fixture(autouse=True)
+def no_gpu(request, monkeypatch):
+    """Only tests marked gpu see one: what others train comes out the same on every machine."""
+    if request.node.get_closest_marker("gpu") is None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+        monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+
+
 @pytest.fixture
 def real_data():
     """The folder of real files: $MINIVIT_DATA, or ../shared/data beside the repository."""

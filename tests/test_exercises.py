@@ -16,6 +16,7 @@ import pytest
 from minivit.checks import QUESTIONS
 from teaching import exercises
 from teaching.exercises import BEGIN, END, EXERCISES, SOLUTIONS, exercise, without_solution
+from teaching.sandbox.box import LIMITS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAIRS = [(path, EXERCISES / path.name) for path in sorted(SOLUTIONS.glob("*.ipynb"))]
@@ -125,6 +126,8 @@ def test_every_notebook_has_the_same_rules():
         text = "\n".join(cell.source for cell in nbformat.read(solved, as_version=4).cells)
         rules |= {line for line in text.splitlines() if line.startswith("| **Rules** |")}
     (rule,) = rules
+    limits = f"for {LIMITS.call:g} seconds, all cells together for {LIMITS.cells:g}, in 1 GB."
+    assert limits in rule and LIMITS.memory == 1e9
     assert "of their arguments" in rule and "leaves what it is given as it is" in rule
 
 

@@ -44,6 +44,9 @@ def test_bundle_has_what_a_run_needs(tmp_path):
     wanted = {"teaching/keys/qk_head.py", "minivit/checks/calls.py", ".term", "setup.sh"}
     assert wanted < names and f"solutions/{NOTEBOOK.name}" in names
     assert not any("__pycache__" in name for name in names)
+    with pytest.raises(ValueError, match="no-such"):
+        bundle(NOTEBOOK, tmp_path / "y.zip", "s" * 32, "patch-matrix,no-such")
+    assert not (tmp_path / "y.zip").exists()
     assert "'numpy>=" in setup and "nbformat" in setup and "'torch>" not in setup
 
 
@@ -121,9 +124,10 @@ def test_no_network_no_keys_and_nothing_left_in_a_container(box, tmp_path):
 
 @root
 @pytest.mark.slow
-def test_a_submission_is_graded_from_the_bundle(tmp_path):
+@pytest.mark.parametrize("asked", ["", "logit-form, patch-matrix"])
+def test_a_submission_is_graded_from_the_bundle(tmp_path, asked):
     base = tmp_path / "autograder"
-    with zipfile.ZipFile(bundle(NOTEBOOK, tmp_path / "x.zip", "s" * 32)) as archive:
+    with zipfile.ZipFile(bundle(NOTEBOOK, tmp_path / "x.zip", "s" * 32, asked)) as archive:
         archive.extractall(base / "source")
     for name in ("submission", "results"):
         (base / name).mkdir()
@@ -139,6 +143,8 @@ def test_a_submission_is_graded_from_the_bundle(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, **where)
     assert done.returncode == 0, done.stderr
     results = json.loads((base / "results" / "results.json").read_text())
-    scores = [0 if key.question.id == "logit-form" else key.question.points for key in KEYS]
+    graded = [key.question for key in KEYS if not asked or key.question.id in asked]
+    assert [each["name"] for each in results["tests"]] == [question.id for question in graded]
+    scores = [0 if question.id == "logit-form" else question.points for question in graded]
     assert [each["score"] for each in results["tests"]] == scores
     assert results["score"] == sum(scores) > 0

@@ -538,10 +538,35 @@ def test_blocks_that_normalise_after_attention_are_said(first, heard):
 
 @pytest.mark.parametrize("scale, heard", [(1e-5, 1), (0.3, 0), (None, 0)])
 def test_a_layer_scale_that_hides_what_is_written_is_said(scale, heard):
+    model = timms(init_values=scale)
+    torch.nn.init.normal_(model.pos_embed)  # timm's small ones have a warning of their own
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        minivit.init.mimetic_(timms(init_values=scale))
+        minivit.init.mimetic_(model)
     assert len([w for w in said if "LayerScale of 1e-05" in str(w.message)]) == heard == len(said)
+
+
+@pytest.mark.parametrize(
+    "library, table", [("timm", "pos_embed"), ("torchvision", "pos_embedding")]
+)
+def test_positions_that_start_small_are_said(library, table):
+    def heard(model, initialize_=minivit.init.mimetic_):
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            initialize_(model)
+        return [str(w.message) for w in said]
+
+    model = tiny_vit(library)
+    (said,) = heard(model)
+    assert f"{table}) start with a standard deviation of 0.0" in said and "sincos_posit" in said
+    positions = next(p for name, p in model.named_parameters() if name.endswith(table))
+    positions.data.zero_()
+    assert "standard deviation of 0;" in heard(model)[0]
+    positions.data.normal_(std=0.5)
+    assert heard(model) == []
+    assert len(heard(tiny_vit("minivit"))) == 1, "its default is as small"
+    table = minivit.ViTConfig(dim=DIM, heads=HEADS, depth=1, positions="sincos_learned")
+    assert heard(minivit.ViT(table)) == []
 
 
 @pytest.mark.parametrize("name", ALL_THREE)

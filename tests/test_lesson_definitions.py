@@ -1121,8 +1121,11 @@ def test_07_final_runs_are_shown_or_said_to_be_missing(lesson_07, monkeypatch, c
             assert re.search(r"mimetic, logits as narrow − rotated +\+4\.0 ", printed)
             assert re.search(r"plain with tokens × 0\.4 − plain +\+3\.0 ", printed)
             assert re.search(r"both × 2\.1: mimetic − rotated +\+3\.0 ", printed)
-            assert re.search(r"plain, positions less mean − plain +\+2\.0 ", printed)
-            assert re.search(r"positions less their mean +\+1\.0 ", printed)
+            assert re.search(r"plain less what places share − plain +\+2\.0 ", printed)
+            assert re.search(r"mimetic less what places share − mimetic +[+−]0\.0", printed)
+            assert re.search(r"positions less what they share +\+1\.0 ", printed)
+            assert re.search(r"the same, as large as the table +\+1\.0 ", printed)
+            assert re.search(r"sin-cos positions × 1\.86 +\+3\.0 ", printed)
             assert re.search(r"gain with 1 head − gain with 8 +\+2\.0 ", printed)
             assert re.search(r"2,250 images, 40 epochs +\+3\.0 .*n = 3", printed)
             assert re.search(r"45,000 images, 6 epochs +\+2\.0 .*n = 5", printed)
@@ -1130,5 +1133,5 @@ def test_07_final_runs_are_shown_or_said_to_be_missing(lesson_07, monkeypatch, c
             assert len(shown) == 2 and "8 heads +1.0" in alt_text(shown.pop())
             shown.clear()
         else:
-            rows = 18 + len(given["changes"])  # 8 above them, 10 below
+            rows = 19 + len(given["changes"])  # 8 above them, 11 below
             assert "−" in printed and printed.count("not recorded yet") == rows and not shown

@@ -194,7 +194,10 @@ def test_late_ones_are_marked_by_each_ones_own_deadline(roster, folder):
     ann, bob, cyd, dan = read_folder(at, read_roster(roster(text)), due=due)
     assert (ann.late, bob.late, cyd.late, dan.late) == ("0.5 h", "", "", "LATE in Canvas")
     for words in (("soon", None), ("2026-10-05T22:00", "2026-10-06T22:00"), (None, "2026-10-05")):
-        with pytest.raises(ValueError, match=r"no time|not before|needs a --deadline"):
+        with pytest.raises(ValueError, match=r"is no time|not before|needs a --deadline"):
+            read_due(*words)
+    for words in (("2026-10-05", None), ("2026-10-05T22:00", "2026-10-05")):
+        with pytest.raises(ValueError, match="has no time of day"):
             read_due(*words)
 
 

@@ -188,6 +188,8 @@ def test_what_a_deadline_and_canvas_leave_out_is_said(
     assert grading.main(words(at, tmp_path / "out", *more)) == 0
     said = capsys.readouterr().out
     assert "1 of them carry no time" in said
+    assert "due 2026-10-05 " in said and ": 1 late, extensions counted" in said
+    assert "1 handed in nothing: cyd" in said
     assert "not in it, without canvas_id: bob, cyd" in said
     assert "4 of 4 points, 7 of 7 cases passed" in (tmp_path / "out/feedback/ann.md").read_text()
 
@@ -203,5 +205,10 @@ def test_some_questions_of_an_exercise_are_graded_alone(ready, folder, tmp_path,
     capsys.readouterr()
     assert grading.main(words(at, out)) == 0
     assert "had marks of logit-form, patch-matrix; now it gets" in capsys.readouterr().out
+    kept = (out / "grades.csv").read_bytes()
+    assert grading.main(words(at, out, "--questions=logit-form", "--regrade")) == 1
+    said = capsys.readouterr().err
+    assert "; masked-reading, other-layout, patch-matrix are not asked for now" in said
+    assert (out / "grades.csv").read_bytes() == kept, "nothing is lost"
     assert grading.main(words(at, out, "--questions=qk-head")) == 1
     assert "asks patch-matrix, masked-reading" in capsys.readouterr().err

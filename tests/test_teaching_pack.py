@@ -127,6 +127,8 @@ def test_the_sheet_of_the_exam_has_all_questions_and_no_answer(tmp_path):
     for answer in answers:
         for words in re.split(r"\(\d\)|\([a-z]\)", " ".join(answer.split())):
             assert len(words) < 20 or words.strip() not in page
+    with pytest.raises(ValueError, match="the questions have 54 marks, and it begins with 60"):
+        exam_sheet.sheet(text.partition("## 10 ·")[0])
     with pytest.raises(ValueError, match="what would be cut off"):
         exam_sheet.questions("## 1 · A question (4)\n\nWhy?\n")
     with pytest.raises(ValueError, match="marks and minutes"):

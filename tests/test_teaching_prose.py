@@ -31,12 +31,17 @@ TURNED = [
     )
 ]
 CENTRED = "sin-cos positions less their mean over patches, as large as the table"
+ALONE = "sin-cos positions less their mean over patches, and no larger for it"
 NOTHING_SHARED = [
-    f"{CENTRED.capitalize()}, and nothing else, let plain end higher.",
+    f"{ALONE.capitalize()}, and nothing else, let plain end higher.",
+    f"Mimetic ends higher than plain: {ALONE}.",
+    "Mimetic gains more with the sin-cos table as it is than with the table less its mean over "
+    "patches and no larger for it.",
+    "Mimetic ends higher than plain: sin-cos positions × 1.86.",
+]
+AS_LARGE = [
     f"Mimetic ends higher than plain: {CENTRED}.",
     f"Mimetic ends higher than rotated: {CENTRED}.",
-    "Mimetic gains more with the sin-cos table as it is than with the table less its mean over "
-    "patches.",
 ]
 SMALL_TOKENS = "Tokens as small as mimetic's (× 0.4), and nothing else, let plain end higher."
 LARGE_TOKENS = "Mimetic whose tokens are as large as rotated's (× 2.1) ends higher than rotated."
@@ -68,8 +73,9 @@ QUOTED = [
     ("guide", "whose logits spread no further than rotated's, at {} above rotated.", [NARROW]),
     (
         "guide",
-        "on average over the blocks, plain is at {} from plain as it is, and mimetic with tokens "
-        "as large as rotated's at {} above rotated (where both get that factor, {}).",
+        "on average over the blocks (and more alike than before: one factor does both), plain is "
+        "at {} from plain as it is, and mimetic with tokens as large as rotated's at {} above "
+        "rotated (where both get that factor, {}).",
         [SMALL_TOKENS, LARGE_TOKENS, BOTH_LARGE],
     ),
     ("guide", "with +I in OV the rest of mimetic is at {} above plain", [FLIPPED]),
@@ -82,15 +88,17 @@ QUOTED = [
     ("guide", "with shuffled ones {} is left", [SHUFFLED]),
     (
         "guide",
-        "plain gains {}, mimetic is {} above that plain and {} above such a rotated: of the gain "
-        "over plain {} goes (asked later)",
+        "plain gains {}, mimetic is at {} from that plain, and of the gain {} goes; with the whole "
+        "table × 1.86 it stays, {}.",
         NOTHING_SHARED,
     ),
+    ("guide", "as large as the table, it is {}, and {} above such a rotated", AS_LARGE),
     ("guide", "patch embedding × 4, and nothing else, gains {}, and", [LOUDER]),
     ("guide", "mimetic gains {} over it where both have it", [BOTH_LOUDER]),
     (
         "guide",
-        "is {} above plain after 2 epochs, and {} after 6 (above rotated {} there; asked later)",
+        "is {} above plain after 2 epochs, and {} after 6 (above rotated {} there, for rotated "
+        "ends well below plain; asked later)",
         [ALL, LONG.format("plain"), LONG.format("rotated")],
     ),
     ("exam", "the gain with 1 head minus that with 8, is {}.", [HEADS]),
@@ -135,7 +143,7 @@ def wrong_numbers(pages):
     mixed = claim("In GPT-2's W_Q W_Kᵀ it is negative")["ours, beyond chance"]
     if mixed not in pages["ta_sheet"]:
         found.append(f"ta_sheet: {mixed}")
-    for words in ("{} questions were asked", "Of {} right intervals", "so with {} chances"):
+    for words in ("{} questions were asked", "Of {} right intervals"):
         if words.format(asked()) not in pages["exam"]:
             found.append(f"exam: {words.format(asked())}")
     return found
@@ -151,6 +159,7 @@ def test_numbers_in_the_instructors_pages_are_those_of_the_records():
         "holds",
         "holds",
     ]
+    assert [finding(text).verdict for text in AS_LARGE] == ["not known", "holds"]
     assert finding(RANDOM).verdict == finding(SMALL).verdict == "does not hold"
 
 
@@ -161,7 +170,7 @@ def test_numbers_in_the_instructors_pages_are_those_of_the_records():
         ("guide", "−2.0 [−3.1, −0.8], −2.2 [−3.6, −0.7]", "−2.2 [−3.6, −0.7], −2.0 [−3.1, −0.8]"),
         ("guide", "gains +2.1 [+1.8, +2.4] †", "gains +2.1 [+1.8, +2.4]"),
         ("exam", "has +0.9 [+0.2, +1.5]", "has +0.9 [+0.2, +1.5] †"),
-        ("exam", "59 questions", "41 questions"),
+        ("exam", "64 questions", "41 questions"),
         ("ta_sheet", "negative in 69", "negative in 96"),
         ("ta_sheet", "What not to answer", "One more: +9.9 [+9.0, +9.9]"),
     ],

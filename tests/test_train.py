@@ -387,6 +387,17 @@ def test_the_float16_path_of_a_t4_keeps_the_losses_of_float32(tmp_path, monkeypa
     assert read_tensors(file)[1]["scaler"]["scale"] > 1
 
 
+def test_a_run_begun_without_a_scaler_goes_on_with_one(tmp_path, monkeypatch):
+    """Begun in float32 or bfloat16, and moved to a T4."""
+    file, sets = tmp_path / "run.safetensors", (a_set(32), None)
+    interrupted(1, sets=sets, checkpoint=file, device="cpu")
+    half = Precision(torch.float16, True, "as on a T4")
+    monkeypatch.setattr(train_module, "pick_precision", lambda *_: half)
+    found = train(a_model(), *sets, CONFIG, checkpoint=file, device="cpu")
+    assert len(found.epochs) == CONFIG.epochs
+    assert read_tensors(file)[1]["scaler"]["scale"] > 1
+
+
 def test_float16_clips_gradients_of_their_true_size_and_goes_on_with_its_scale(
     tmp_path, monkeypatch
 ):

@@ -25,8 +25,9 @@ HINTS = (
     "that? Number 0 and number 1 differ in the channel.",
     "First bring the axes of `kernel` into the order in which E needs them: row, col, channel, "
     "dim. Only then merge some of them.",
-    "kernel.permute(2, 3, 1, 0) has the order (row, col, channel, dim); flatten(0, 2) then merges "
-    "the first three.",
+    "The axes of `kernel` are numbers 0 to 3: dim, channel, row, col. Write below each where it "
+    "has to go; `permute` takes that list. Then three axes become one, and `flatten` takes the "
+    "first and the last of them.",
 )
 
 

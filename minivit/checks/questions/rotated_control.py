@@ -36,8 +36,9 @@ HINTS = (
     "minivit.init.random_orthogonal(size, generator) draws one. There are three places: before "
     "`first`, between the two, behind `second`. Which of them leaves A its singular values, and "
     "not its trace?",
-    "A R = first.T @ (second.T @ R), so the new `second` is R.T @ second, and `first` can stay. "
-    "With R A Rᵀ the trace would stay, too: trace(R A Rᵀ) = trace(A).",
+    "Behind `second`: A R. Leave `first` as it is and ask which new `second` has first.T @ "
+    "second.T equal to A R; mind its transpose. (With R A Rᵀ the trace would stay: trace(R A Rᵀ) "
+    "= trace(A).)",
 )
 
 

@@ -24,12 +24,12 @@ is there, too.
 """
 
 HINTS = (
-    "Attention mixes x / sigma, W_V W_proj multiplies by −beta, the residual adds x. So the gain "
-    "of a wave is 1 − (beta / sigma) λ, with λ the part of it that attention passes on.",
+    "Follow one wave x, in three steps: attention mixes x / sigma and passes on a part λ of it; "
+    "W_V W_proj multiplies by −beta; the residual adds x. What is the sum, as a multiple of x?",
     "Put a wave into attention and look at the place (0, 0), where it is 1. What comes out there "
     "is Σ weights[r, c] · cos(2π (u r / rows + v c / columns)): that is λ(u, v).",
-    "That sum is the real part of the discrete Fourier transform: torch.fft.fft2(weights).real. "
-    "λ(0, 0) is 1, the sum of the weights.",
+    "All these sums at once are the real part of a Fourier transform in two dimensions: torch.fft "
+    "has it. A check: λ(0, 0) is 1, the sum of the weights.",
 )
 
 

@@ -1,0 +1,42 @@
+"""README's picture of the result: mimetic's gains with their intervals, failures included."""
+
+from benchmarks.statements import VARIANTS, Runs, length
+from benchmarks.study import BETTER, LONG, LOUDEST, ONLY_CENTRED
+from minivit.evidence import behind, recorded_on
+from minivit.figures import ARM_NAMES, alt_text, intervals
+from minivit.init import BASES
+
+COMPARED = ("plain", "norm_matched", "rotated")
+CHANGED = {
+    LOUDEST["mimetic"]: VARIANTS[LOUDEST["mimetic"]],
+    LONG: length(LONG).partition(" (")[0],
+    ONLY_CENTRED: "positions less what patches share",
+    "positions=learned": "positions start random and small",
+}
+
+
+def gains(records):
+    """Label → Summary of mimetic less another arm: by base, then with something changed."""
+    runs = Runs(records)
+    found = {
+        f"{base}: − {ARM_NAMES[other]}": runs.gain("mimetic", other, base=base)
+        for base in BASES
+        for other in COMPARED
+    }
+    found |= {f"{words}: − plain": runs.gain(variant=v) for v, words in CHANGED.items()}
+    return {label: gain for label, gain in found.items() if gain is not None}
+
+
+def picture(records):
+    """The figure; None where no gain has all its runs."""
+    rows = gains(records)
+    if not rows:
+        return None
+    title = f"Mimetic less another start of attention (the last {len(CHANGED)}: on {BETTER})"
+    return intervals(rows, title=title, source=recorded_on(behind(rows.values())))
+
+
+def markdown(records):
+    """The picture as README shows it, its numbers in words; "" where there is none."""
+    figure = picture(records)
+    return "" if figure is None else f"![{alt_text(figure)}](docs/results.png)"

@@ -1,0 +1,49 @@
+"""What stands around attention in a model and keeps mimetic weights from helping there."""
+
+import warnings
+
+from minivit.layers import branch_scale, norms_after
+from minivit.schedule import POSITION_TABLES
+
+SMALL_SCALE = 0.1  # of a LayerScale
+SMALL_POSITIONS = 0.1  # standard deviation; the sin-cos table has 0.7, timm's positions 0.02
+
+
+def warn_of_surroundings(model, layers, stacklevel):
+    """Warns of post-norm blocks, of a LayerScale near 0, and of positions that start small.
+
+    stacklevel: that of `warnings.warn`, counted from the caller.
+    """
+    said = [*_of_norms(model, layers), *_of_layer_scale(model, layers), *_of_positions(model)]
+    for text in said:
+        warnings.warn(text, stacklevel=stacklevel + 1)
+
+
+def _of_norms(model, layers):
+    if any(norms_after(model, layer.name) for layer in layers):
+        yield (
+            "this model normalises after attention (post-norm; nn.TransformerEncoderLayer does "
+            "unless norm_first=True); mimetic initialization was tried on pre-norm blocks here"
+        )
+
+
+def _of_layer_scale(model, layers):
+    scale = min(branch_scale(model, layer) for layer in layers)
+    if scale < SMALL_SCALE:
+        yield (
+            f"a LayerScale of {scale:g} multiplies what attention gives, the −I of OV too: of what "
+            "is written here the model sees next to nothing until it has grown"
+        )
+
+
+def _of_positions(model):
+    for name, table in model.named_parameters():
+        if name.rpartition(".")[2] not in POSITION_TABLES or table.is_meta or table.numel() < 2:
+            continue
+        spread = table.detach().float().std().item()
+        if spread < SMALL_POSITIONS:
+            yield (
+                f"positions ({name}) start with a standard deviation of {spread:.2g}; in our runs "
+                "with small ones mimetic ended below plain (benchmarks/FINDINGS.md). Give them "
+                "minivit.sincos_positions first"
+            )

@@ -1,0 +1,152 @@
+"""Runs lessons and keeps what they show: `make lessons`, or one of them, or all but the training.
+
+Lessons are read where nothing runs, so their outputs are committed, and records, libraries and
+code change under them. `python -m tools.keep lessons/07_is_it_real.ipynb` runs a lesson in a fresh
+kernel at scale laptop, with `MINIVIT_DATA`'s images, and writes what it shows. With `--no-training`
+a cell that trains is not run, nor is one that needs what it would have made; both keep what they
+had.
+"""
+
+import argparse
+import ast
+import base64
+import io
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from PIL import Image
+
+from minivit.storage import write_text
+
+LESSONS = Path(__file__).parents[1] / "lessons"
+KERNEL = re.compile(r"\S*ipykernel_\d+\S*\.py:\d+:")  # where a warning says that it was given
+COLOURS = 256  # of a kept picture: a figure has few, and a notebook is read over a network
+
+# Run in the kernel before the first cell. A lesson imports the functions by name, so they are
+# replaced before it does.
+NO_TRAINING = """
+import sys
+
+import minivit.compare, minivit.train, minivit.transfer
+
+
+class NotTrained(Exception):
+    pass
+
+
+def _refuse(*_, **__):
+    raise NotTrained
+
+
+for _module, _name in (("compare", "compare"), ("train", "train"), ("transfer", "fine_tune")):
+    setattr(sys.modules[f"minivit.{_module}"], _name, _refuse)
+minivit.train = _refuse
+"""
+# What a cell that was left out makes, or has made in part: what needs it has to fail, too.
+FORGET = "for _name in {names}:\n    globals().pop(_name, None)"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("lessons", nargs="*", type=Path, help="by default all of them")
+    parser.add_argument("--no-training", action="store_true", help="leave out what trains")
+    given = parser.parse_args()
+    for path in given.lessons or sorted(LESSONS.glob("*.ipynb")):
+        notebook = nbformat.read(path, as_version=4)
+        seen = run(notebook, path.parent, training=not given.no_training)
+        for number, outputs in seen.items():
+            notebook.cells[number].outputs = [*map(_smaller, _joined(outputs))]
+        write_text(path, nbformat.writes(_tidy(notebook)) + "\n")
+        code = [n for n, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
+        as_before = ", ".join(str(n) for n in code if n not in seen) or "none"
+        print(f"{path}: {len(seen)} cells; as they were: {as_before}", flush=True)
+
+
+def run(notebook, folder, *, training=True, pictures=True) -> dict:
+    """Number of a code cell → what it shows; without the cells that were not run.
+
+    notebook is not changed. Raises nbclient's CellExecutionError where a cell fails; without
+    training a cell that fails after one that was left out counts as left out, too.
+    """
+    settings = {"MINIVIT_SCALE": "laptop"}
+    if pictures:
+        settings["PLOTLY_RENDERER"] = "plotly_mimetype+png"
+        browser = shutil.which("chromium") or shutil.which("google-chrome")
+        settings |= {"BROWSER_PATH": browser} if browser else {}
+    copy = nbformat.from_dict(notebook)
+    lesson = list(copy.cells)
+    copy.cells.append(nbformat.v4.new_code_cell())  # nbclient executes cells of the notebook only
+    client = NotebookClient(copy, timeout=None, resources={"metadata": {"path": str(folder)}})
+    found, left_out = {}, False
+
+    def aside(source):
+        copy.cells[-1].source = source
+        client.execute_cell(copy.cells[-1], len(lesson))
+
+    with tempfile.TemporaryDirectory() as runs:
+        settings["MINIVIT_RUNS"] = runs
+        with client.setup_kernel(env={**os.environ, **settings}):
+            if not training:
+                aside(NO_TRAINING)
+            for number, cell in enumerate(lesson):
+                if cell.cell_type != "code":
+                    continue
+                try:
+                    client.execute_cell(cell, number)
+                except CellExecutionError as error:
+                    if error.ename != "NotTrained" and not left_out:
+                        raise
+                    left_out = True
+                    aside(FORGET.format(names=bound(cell.source)))
+                    continue
+                found[number] = cell.outputs
+    return found
+
+
+def bound(source):
+    """The names that a cell binds when it runs to its end, sorted."""
+    nodes = [node for top in ast.parse(source).body for node in ast.walk(top)]
+    names = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    return sorted(names | {n.name for n in nodes if isinstance(n, ast.FunctionDef | ast.ClassDef)})
+
+
+def _joined(outputs):
+    """Texts that came one after the other as one; no path of the kernel's in a warning."""
+    joined = []
+    for output in outputs:
+        if output.output_type == "stream":
+            output.text = KERNEL.sub("this cell:", output.text)
+            if joined and joined[-1].get("name") == output.name:
+                joined[-1].text += output.text
+                continue
+        joined.append(output)
+    return joined
+
+
+def _smaller(output):
+    """The output, its picture in a palette of few colours."""
+    data = output.get("data", {})
+    if "image/png" in data:
+        picture = Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).convert("RGB")
+        small = io.BytesIO()
+        picture.quantize(COLOURS, dither=Image.Dither.NONE).save(small, "png", optimize=True)
+        data["image/png"] = base64.b64encode(small.getvalue()).decode()
+    return output
+
+
+def _tidy(notebook):
+    """Without the state of widgets, which holds plotly.js, and the times of execution."""
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+    return notebook
+
+
+if __name__ == "__main__":
+    main()
