@@ -147,6 +147,8 @@ def broken_rules(notebook, size, setup):
             yield "a picture without alt text"
         if "aria-label=" not in source_of(output, "image/svg+xml", "aria-label="):
             yield "a drawing without alt text"
+        if path := MACHINE.search("".join(output.get("text", []))):
+            yield f"a path of one machine in the kept output: {path[0]}"
         if re.search(r"scale:? smoke", json.dumps(output)):
             yield "kept at a scale whose numbers mean nothing"
     for wanted in ("| **You will be able to** |", "| **Minutes** |", "| **Device** |"):
@@ -164,6 +166,10 @@ def broken_rules(notebook, size, setup):
     yield from quiz_faults(prose(notebook))
     if re.search(r"!\[\]\(|<img(?![^>]*alt=)", prose(notebook)):
         yield "an image without alt text"
+
+
+# A folder of somebody's, where it begins a path.
+MACHINE = re.compile(r"(?<![\w~$.)}])/(tmp|home|root|work|Users|var)/\S*")
 
 
 def read(path):
@@ -242,6 +248,10 @@ def test_each_rule_can_be_broken():
         text = {"output_type": "stream", "name": "stdout", "text": ["scale: smoke: d = 32"]}
         cells(notebook, "code")[-1]["outputs"] = [text]
 
+    def kept_with_a_path(notebook):
+        text = {"output_type": "stream", "name": "stdout", "text": ["data: /home/ann/cifar10.tgz"]}
+        cells(notebook, "code")[-1]["outputs"] = [text]
+
     def guessing(text):
         cell = {"cell_type": "code", "metadata": {}, "source": [text], "outputs": []}
         asked = {"cell_type": "markdown", "source": ["**Predict** it."]}
@@ -274,6 +284,7 @@ def test_each_rule_can_be_broken():
     for at, metadata in ((0, {}), (1, hidden)):
         assert "the setup cell is folded, and no other" in breaking(fold(at, metadata))
     assert "kept at a scale" in breaking(kept_at_smoke)
+    assert "a path of one machine in the kept output: /home/ann" in breaking(kept_with_a_path)
     assert "no place to write it: '**Predict** it.'" in breaking(guessing("print(1)"))
     assert "no place to write it" not in breaking(guessing("x = None  # yours"))
     for again in ("x = 2", "for x in (1, 2): pass", "import y as x", "def x(): pass", "(x := 1)"):

@@ -117,11 +117,13 @@ def bound(source):
 
 
 def _joined(outputs):
-    """Texts that came one after the other as one; no path of the kernel's in a warning."""
-    joined = []
+    """Texts that came one after the other as one, without paths of this machine."""
+    joined, data = [], os.environ.get("MINIVIT_DATA")
     for output in outputs:
         if output.output_type == "stream":
             output.text = KERNEL.sub("this cell:", output.text)
+            if data:
+                output.text = output.text.replace(data, "$MINIVIT_DATA")
             if joined and joined[-1].get("name") == output.name:
                 joined[-1].text += output.text
                 continue
@@ -130,8 +132,10 @@ def _joined(outputs):
 
 
 def _smaller(output):
-    """The output, its picture in a palette of few colours."""
+    """The output, its picture in a palette; of a figure with sliders none: it would stand still."""
     data = output.get("data", {})
+    if data.get("application/vnd.plotly.v1+json", {}).get("frames"):
+        data.pop("image/png", None)
     if "image/png" in data:
         picture = Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).convert("RGB")
         small = io.BytesIO()
