@@ -10,6 +10,7 @@ from pathlib import Path
 from benchmarks import (
     claims_pretrained,
     findings,
+    fresh_seeds,
     patch_scale,
     replication,
     results_picture,
@@ -106,10 +107,10 @@ def _row(claim, runs):
     return f"| {' | '.join(cells)} |\n"
 
 
-def readme_results(records, again=()):
+def readme_results(records, again=(), fresh=()):
     """What stands between the marks in README: one small table, or nothing without records.
 
-    again: the runs of `benchmarks.replication`.
+    again: the runs of `benchmarks.replication`; fresh: those of `benchmarks.fresh_seeds`.
     """
     rows, mark = [], _marks(records)
     for base in BASES:
@@ -141,7 +142,7 @@ def readme_results(records, again=()):
             results_picture.markdown(records),
             "",
             *_elsewhere(Runs(records), mark),
-            *_doubt(Runs(records)),
+            *fresh_seeds.doubt(Runs(records), fresh),
             OPEN,
             "",
             "Everything else, what did not come out included: "
@@ -197,24 +198,6 @@ def _elsewhere(runs, mark):
         "again on one, FINDINGS.md has both. Learning rates are those of the usual setting; "
         f"{_loudest()} did best of {1 + len(patch_scale.GRID)} factors in plain and in mimetic, "
         f"by {len(SEEDS)} seeds on validation images.",
-        "",
-    ]
-
-
-def _doubt(runs):
-    """What is left of the gain without what all patches share; [] where runs are missing."""
-    plain, mimetic = (
-        contrast([runs(arm, ONLY_CENTRED)], [runs(arm)]) for arm in ("plain", "mimetic")
-    )
-    left, larger = runs.gain(variant=ONLY_CENTRED), runs.gain(variant=SCALED)
-    if None in (plain, mimetic, left, larger):
-        return []
-    return [
-        "**Our largest doubt**: most of the sin-cos table is one vector that all patches share, "
-        "and the gain hangs on it. With that vector taken out and nothing else changed, plain "
-        f"moves by {points(plain)}, mimetic by {points(mimetic)}, and between the two is "
-        f"{points(left)}. The whole table × 1.86 has it still: {points(larger)}. What mimetic "
-        "makes of it is open.",
         "",
     ]
 
@@ -285,9 +268,8 @@ def main():
     findings.main()
     records, readme = load_records(), ROOT / "README.md"
     write_text(ROOT / "CLAIMS.md", claims_page(records))
-    text = with_results(
-        readme.read_text(encoding="utf-8"), readme_results(records, replication.records())
-    )
+    results = readme_results(records, replication.records(), fresh_seeds.records())
+    text = with_results(readme.read_text(encoding="utf-8"), results)
     write_text(readme, text)
     print(ROOT / "CLAIMS.md", readme, sep="\n")
 

@@ -598,6 +598,8 @@ def test_the_doubt_is_asked_of_fresh_seeds_alone_and_when_all_are_there(chosen):
     for left_out in (fresh[0], fresh[-1]):
         few = [r for r in fresh if r != left_out]
         assert fresh_seeds.section(STUDY, few) == "", "a run is missing"
+        assert "fresh seeds" not in claims.readme_results(STUDY, fresh=few)
+    assert f"with fresh seeds: {cells})" in claims.readme_results(STUDY, fresh=fresh)
     assert fresh_seeds.section(STUDY, []) == "" == fresh_seeds.section([], fresh)
 
 
@@ -767,7 +769,9 @@ def test_pages_are_what_the_records_give():
             fresh_seeds.records(),
         ),
         ROOT / "CLAIMS.md": claims.claims_page(SHIPPED),
-        ROOT / "README.md": claims.with_results(readme, claims.readme_results(SHIPPED, again)),
+        ROOT / "README.md": claims.with_results(
+            readme, claims.readme_results(SHIPPED, again, fresh_seeds.records())
+        ),
     }
     stale = [str(p.name) for p, text in wanted.items() if p.read_text(encoding="utf-8") != text]
     assert not stale, f"run `make claims`: {stale} say something else than the records"
