@@ -169,8 +169,8 @@ def broken_rules(notebook, size, setup):
 
 
 # A folder of somebody's, where it begins a path.
-ANNS = "/".join(["", "home", "ann"])  # in parts: no file of ours names such a folder
 MACHINE = re.compile(r"(?<![\w~$.)}])/(tmp|home|root|work|Users|var)/\S*")
+ANNS = "/".join(["", "home", "ann"])  # in parts: no file of ours names such a folder
 
 
 def read(path):
