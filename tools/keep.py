@@ -8,8 +8,8 @@ had.
 """
 
 import argparse
-import ast
 import base64
+import dis
 import io
 import os
 import re
@@ -110,10 +110,9 @@ def run(notebook, folder, *, training=True, pictures=True) -> dict:
 
 
 def bound(source):
-    """The names that a cell binds when it runs to its end, sorted."""
-    nodes = [node for top in ast.parse(source).body for node in ast.walk(top)]
-    names = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-    return sorted(names | {n.name for n in nodes if isinstance(n, ast.FunctionDef | ast.ClassDef)})
+    """The names that a cell binds when it runs to its end, sorted; not those inside functions."""
+    steps = dis.get_instructions(compile(source, "cell", "exec"))
+    return sorted({step.argval for step in steps if step.opname.startswith("STORE_NAME")})
 
 
 def _joined(outputs):
