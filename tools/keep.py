@@ -8,8 +8,8 @@ had.
 """
 
 import argparse
+import ast
 import base64
-import dis
 import io
 import os
 import re
@@ -50,6 +50,7 @@ minivit.train = _refuse
 """
 # What a cell that was left out makes, or has made in part: what needs it has to fail, too.
 FORGET = "for _name in {names}:\n    globals().pop(_name, None)"
+INSIDES = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
 def main():
@@ -110,9 +111,17 @@ def run(notebook, folder, *, training=True, pictures=True) -> dict:
 
 
 def bound(source):
-    """The names that a cell binds when it runs to its end, sorted; not those inside functions."""
-    steps = dis.get_instructions(compile(source, "cell", "exec"))
-    return sorted({step.argval for step in steps if step.opname.startswith("STORE_NAME")})
+    """The names that a cell binds, sorted; not those of functions' insides, nor what it imports."""
+    names, todo = set(), list(ast.parse(source).body)
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif not isinstance(node, INSIDES):
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                names.add(node.id)
+            todo += ast.iter_child_nodes(node)
+    return sorted(names)
 
 
 def _joined(outputs):
