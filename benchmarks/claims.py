@@ -19,7 +19,7 @@ from benchmarks import (
 from benchmarks.claims_of_others import CLAIMS
 from benchmarks.rates import SEEDS
 from benchmarks.results_picture import COMPARED
-from benchmarks.statements import VARIANTS, Runs, contrast, length, statements
+from benchmarks.statements import Runs, contrast, statements
 from benchmarks.study import (
     BETTER,
     CENTRED,
@@ -31,6 +31,7 @@ from benchmarks.study import (
     ONLY_CENTRED,
     SCALED,
 )
+from benchmarks.wording import VARIANTS, length
 from minivit.evidence import points, verdict, withstand
 from minivit.figures import ARM_NAMES
 from minivit.init import BASES

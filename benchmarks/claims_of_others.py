@@ -9,8 +9,9 @@ from functools import partial
 from typing import NamedTuple
 
 from benchmarks import char_lm
-from benchmarks.statements import VARIANTS, Runs, contrast, images, length
+from benchmarks.statements import Runs, contrast
 from benchmarks.study import BETTER, CENTRED, DATA_SIZES, LONG, LOUDEST, ONLY_CENTRED
+from benchmarks.wording import VARIANTS, images, length
 from minivit import evidence
 from minivit.evidence import plain_threshold, points, time_to
 from minivit.figures import ARM_NAMES

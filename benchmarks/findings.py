@@ -9,8 +9,9 @@ from pathlib import Path
 
 from benchmarks import fresh_seeds, long_rates, patch_scale, replication
 from benchmarks import rates as rates_module
-from benchmarks.statements import VARIANTS, Runs, contrast, images, length, statements
+from benchmarks.statements import Runs, contrast, statements
 from benchmarks.study import BETTER, DATA_SIZES, EQUAL, EQUAL_TOKENS, LONG, PLAN, missing
+from benchmarks.wording import VARIANTS, images, length
 from minivit.compare import DEFAULT_ARMS
 from minivit.evidence import plain_threshold, points, time_to, verdict, withstand
 from minivit.figures import ARM_NAMES

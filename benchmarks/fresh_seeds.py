@@ -9,8 +9,8 @@ them: they raised the question.
 from pathlib import Path
 
 from benchmarks import statements
-from benchmarks.statements import VARIANTS
 from benchmarks.study import BETTER, CENTRED, ONLY_CENTRED, SCALED, Question, say
+from benchmarks.wording import VARIANTS
 from minivit.compare import compare, prepare
 from minivit.data import cifar10
 from minivit.evidence import contrast, final_runs, points, verdict

@@ -9,8 +9,8 @@ what is there is not run again.
 from pathlib import Path
 
 from benchmarks import rates
-from benchmarks.statements import length
 from benchmarks.study import BETTER, LONG, PAIR, say
+from benchmarks.wording import length
 from minivit.compare import Arm, compare, prepare
 from minivit.data import cifar10
 from minivit.protocol import RATES

@@ -1,7 +1,8 @@
 """README's picture of the result: mimetic's gains with their intervals, failures included."""
 
-from benchmarks.statements import VARIANTS, Runs, length
+from benchmarks.statements import Runs
 from benchmarks.study import BETTER, LONG, LOUDEST, ONLY_CENTRED
+from benchmarks.wording import VARIANTS, length
 from minivit.evidence import behind, recorded_on
 from minivit.figures import ARM_NAMES, alt_text, intervals
 from minivit.init import BASES

@@ -10,40 +10,17 @@ from benchmarks.study import (
     EQUAL,
     EQUAL_TOKENS,
     LONG,
+    LOUD_CENTRED,
     LOUDEST,
     ONLY_CENTRED,
     PLAN,
     SCALED,
     SMALL_POSITIONS,
 )
+from benchmarks.wording import DURING, HALF, LAST, SEEN, VARIANTS, images, length
 from minivit import evidence
 from minivit.evidence import final_runs
 from minivit.init import BASES
-from minivit.recipes import LAPTOP
-from minivit.variants import vary
-
-VARIANTS = {
-    "": "as the recipe is: positions start as the sin-cos table and are learned",
-    "positions=shuffled": "sin-cos positions in random order",
-    "positions=learned": "learned positions that start random (standard deviation 0.02)",
-    "position_scale=0.04": "sin-cos positions × 0.04, so as small as those",
-    CENTRED: "sin-cos positions less their mean over patches, as large as the table",
-    SCALED: "sin-cos positions × 1.86",
-    ONLY_CENTRED: "sin-cos positions less their mean over patches, and no larger for it",
-    "pool=cls": "class token",
-    "heads=1": "1 head",
-    "heads=4": "4 heads",
-    "heads=8": "8 heads",
-    "patch_scale=0.25": "patch embedding × 0.25",
-    "patch_scale=4": "patch embedding × 4",
-}
-
-
-# What a statement says where its runs had been seen before it was written: PROTOCOL.md.
-SEEN = "(Asked after these runs were seen.)"
-DURING = "(Asked while these runs were made.)"
-HALF = "(Asked after mimetic's runs were seen.)"
-LAST = "(Asked after all other runs were seen.)"
 
 
 class Statement(NamedTuple):
@@ -152,7 +129,7 @@ def statements(records):
         ),
     ]
     for variant in [v for v in VARIANTS if v not in ("", "positions=shuffled")]:
-        asked = f" {LAST}" * (variant in (CENTRED, SCALED, ONLY_CENTRED))
+        asked = f" {LAST}" * (variant in (CENTRED, SCALED, ONLY_CENTRED, LOUD_CENTRED))
         text = f"Mimetic ends higher than plain: {VARIANTS[variant]}.{asked}"
         made.append(Statement(text, runs.gain(variant=variant)))
     # How much is one number worth?
@@ -250,9 +227,19 @@ def _nothing_shared(runs):
     """Statements on the part of the table that all patches share: does mimetic repair just that?"""
     less = {CENTRED: "", ONLY_CENTRED: " and no larger for it"}
     return [
-        Statement(
-            f"Mimetic ends higher than rotated: {VARIANTS[CENTRED]}. {LAST}",
-            runs.gain("mimetic", "rotated", CENTRED),
+        *(
+            Statement(
+                f"Mimetic ends higher than rotated: {VARIANTS[variant]}. {LAST}",
+                runs.gain("mimetic", "rotated", variant),
+            )
+            for variant in less
+        ),
+        *(
+            Statement(
+                f"{half} alone ends higher than plain: {VARIANTS[ONLY_CENTRED]}. {LAST}",
+                runs.gain(arm, variant=ONLY_CENTRED),
+            )
+            for half, arm in (("QK", "qk_only"), ("OV", "ov_only"))
         ),
         *(
             Statement(
@@ -283,17 +270,3 @@ def _larger_tokens(runs):
         )
         for arm in ("plain", "rotated")
     ]
-
-
-def images(variant):
-    """ "2,250 images (5 %)" for a variant of the data size."""
-    count = vary(LAPTOP, variant).subset
-    return f"{count:,} images ({100 * count / 45_000:.0f} %)"
-
-
-def length(variant):
-    """ "6 epochs of 45,000 images (8,436 steps)" for a variant of the data size and of epochs."""
-    recipe = vary(LAPTOP, variant)
-    epochs = recipe.training.epochs
-    steps = epochs * (recipe.subset // recipe.training.batch_size)
-    return f"{epochs} epochs of {recipe.subset:,} images ({steps:,} steps)"

@@ -75,6 +75,8 @@ EQUAL_TOKENS = {
 CENTRED = "positions=centred,position_scale=1.86"
 # CENTRED changes two things; each alone: the table as large as there, and it less its mean.
 SCALED, ONLY_CENTRED = "position_scale=1.86", "positions=centred"
+# The same where the patch embedding is best: what patches share is then mostly the image's.
+LOUD_CENTRED = f"{ONLY_CENTRED},{LOUDEST['mimetic']}"
 # With either mimetic ended below plain.
 SMALL_POSITIONS = ("positions=learned", "position_scale=0.04")
 # All images and 4.5 times the recipe's steps: plain's and rotated's turn at `time_to`'s recipe.
@@ -113,6 +115,12 @@ PLAN = (
         arms=("plain", "rotated"),
         variants=(EQUAL_TOKENS["mimetic"],),
     ),
+    Question(
+        name="which half, nothing shared",
+        arms=("qk_only", "ov_only", "rotated"),
+        variants=(ONLY_CENTRED,),
+    ),
+    Question(name="nothing shared, patch embedding", variants=(LOUD_CENTRED,)),
 )
 
 

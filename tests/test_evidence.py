@@ -27,7 +27,8 @@ from benchmarks import (
 )
 from benchmarks.claims import outcome
 from benchmarks.claims_of_others import Claim
-from benchmarks.statements import VARIANTS, Runs
+from benchmarks.statements import Runs
+from benchmarks.wording import VARIANTS
 from minivit import protocol
 from minivit.compare import DEFAULT_ARMS, Arm
 from minivit.evidence import (

@@ -1,0 +1,43 @@
+"""The words for variants, lengths and what was asked late, on the pages made from the records."""
+
+from benchmarks.study import CENTRED, LOUD_CENTRED, ONLY_CENTRED, SCALED
+from minivit.recipes import LAPTOP
+from minivit.variants import vary
+
+VARIANTS = {
+    "": "as the recipe is: positions start as the sin-cos table and are learned",
+    "positions=shuffled": "sin-cos positions in random order",
+    "positions=learned": "learned positions that start random (standard deviation 0.02)",
+    "position_scale=0.04": "sin-cos positions × 0.04, so as small as those",
+    CENTRED: "sin-cos positions less their mean over patches, as large as the table",
+    SCALED: "sin-cos positions × 1.86",
+    ONLY_CENTRED: "sin-cos positions less their mean over patches, and no larger for it",
+    "pool=cls": "class token",
+    "heads=1": "1 head",
+    "heads=4": "4 heads",
+    "heads=8": "8 heads",
+    "patch_scale=0.25": "patch embedding × 0.25",
+    "patch_scale=4": "patch embedding × 4",
+    LOUD_CENTRED: "patch embedding × 4, sin-cos positions less their mean over patches",
+}
+
+
+# What a statement says where its runs had been seen before it was written: PROTOCOL.md.
+SEEN = "(Asked after these runs were seen.)"
+DURING = "(Asked while these runs were made.)"
+HALF = "(Asked after mimetic's runs were seen.)"
+LAST = "(Asked after all other runs were seen.)"
+
+
+def images(variant):
+    """ "2,250 images (5 %)" for a variant of the data size."""
+    count = vary(LAPTOP, variant).subset
+    return f"{count:,} images ({100 * count / 45_000:.0f} %)"
+
+
+def length(variant):
+    """ "6 epochs of 45,000 images (8,436 steps)" for a variant of the data size and of epochs."""
+    recipe = vary(LAPTOP, variant)
+    epochs = recipe.training.epochs
+    steps = epochs * (recipe.subset // recipe.training.batch_size)
+    return f"{epochs} epochs of {recipe.subset:,} images ({steps:,} steps)"
