@@ -19,7 +19,7 @@ from benchmarks import (
 from benchmarks.claims_of_others import CLAIMS
 from benchmarks.rates import SEEDS
 from benchmarks.results_picture import COMPARED
-from benchmarks.statements import Runs, contrast, statements
+from benchmarks.statements import Runs, contrast, statements, strong
 from benchmarks.study import (
     BETTER,
     CENTRED,
@@ -27,12 +27,13 @@ from benchmarks.study import (
     EQUAL,
     EQUAL_TOKENS,
     LONG,
+    LOUD_CENTRED,
     LOUDEST,
     ONLY_CENTRED,
     SCALED,
 )
 from benchmarks.wording import VARIANTS, length
-from minivit.evidence import points, verdict, withstand
+from minivit.evidence import points, verdict
 from minivit.figures import ARM_NAMES
 from minivit.init import BASES
 from minivit.records import load_records
@@ -170,9 +171,10 @@ def _unsteady(records, again):
 
 def _marks(records):
     """points() with a † where the contrast is a statement's that withstands Holm's correction."""
-    tested = [each.contrast for each in statements(records) if each.contrast is not None]
-    strong = [each for each, kept in zip(tested, withstand(tested), strict=True) if kept]
-    return lambda gain: "–" if gain is None else points(gain) + " †" * (gain in strong)
+    made = statements(records)
+    withstanding = strong(made)
+    kept = [each.contrast for each in made if each.text in withstanding]
+    return lambda gain: "–" if gain is None else points(gain) + " †" * (gain in kept)
 
 
 def _elsewhere(runs, mark):
@@ -221,7 +223,7 @@ def _gains_elsewhere(runs):
             gains(mimetic=large)[1],
         ],
         f"what enters the first block {_times(large)}, in every arm": gains(large, large, large),
-        **{VARIANTS[v]: gains(v, v, v) for v in (SCALED, ONLY_CENTRED, CENTRED)},
+        **{VARIANTS[v]: gains(v, v, v) for v in (SCALED, ONLY_CENTRED, CENTRED, LOUD_CENTRED)},
         length(LONG): gains(LONG, LONG, LONG),
     }
     for variant, words in VARIANTS.items():

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from benchmarks import fresh_seeds, long_rates, patch_scale, replication
 from benchmarks import rates as rates_module
-from benchmarks.statements import Runs, contrast, statements
+from benchmarks.statements import Runs, contrast, statements, strong
 from benchmarks.study import BETTER, DATA_SIZES, EQUAL, EQUAL_TOKENS, LONG, PLAN, missing
 from benchmarks.wording import VARIANTS, images, length
 from minivit.compare import DEFAULT_ARMS
-from minivit.evidence import plain_threshold, points, time_to, verdict, withstand
+from minivit.evidence import plain_threshold, points, time_to, verdict
 from minivit.figures import ARM_NAMES
 from minivit.init import BASES
 from minivit.protocol import rates
@@ -250,12 +250,13 @@ def _sentences(records):
         "no better evidence than its neighbours. Differences that stand only in the tables below "
         "are no statements.",
     ]
-    strong = withstand([each.contrast for each in tested])
-    marks = {each: " †" * kept for each, kept in zip(tested, strong, strict=True)}
+    kept = strong(tested)
     for kind in ("holds", "does not hold", "not known"):
         of_kind = [each for each in tested if verdict(each.contrast) == kind]
         lines += ["", f"**{kind.capitalize()}**", ""]
-        rows = [f"- {each.text} {points(each.contrast)}{marks[each]}" for each in of_kind]
+        rows = [
+            f"- {each.text} {points(each.contrast)}{' †' * (each.text in kept)}" for each in of_kind
+        ]
         lines += rows or ["- nothing"]
     return "\n".join(lines)
 

@@ -11,11 +11,11 @@ import math
 from pathlib import Path
 from statistics import fmean
 
-from benchmarks.statements import Runs, statements
+from benchmarks.statements import Runs, statements, strong
 from benchmarks.study import PLAN, SMALL_POSITIONS, Question, say
 from minivit.compare import compare, prepare
 from minivit.data import cifar10
-from minivit.evidence import points, verdict, withstand
+from minivit.evidence import points, verdict
 from minivit.figures import ARM_NAMES
 from minivit.init import BASES
 from minivit.recipes import LAPTOP
@@ -89,13 +89,6 @@ def daggers(records, again):
     """How many statements lose, and how many gain, their † where runs are replaced by `again`."""
     first, second = (strong(statements(rs)) for rs in (records, _replaced(records, again)))
     return len(first - second), len(second - first)
-
-
-def strong(made):
-    """The texts of statements whose contrast withstands that all of them are asked at once."""
-    told = [each for each in made if each.contrast is not None]
-    kept = withstand([each.contrast for each in told])
-    return {each.text for each, is_kept in zip(told, kept, strict=True) if is_kept}
 
 
 def _replaced(records, again):

@@ -173,6 +173,13 @@ def statements(records):
     return made + _nothing_shared(runs) + _larger_tokens(runs)
 
 
+def strong(made):
+    """The texts of those that differ from 0 also where all are asked at once (Holm, 5 %)."""
+    told = [each for each in made if each.contrast is not None]
+    kept = evidence.withstand([each.contrast for each in told])
+    return {each.text for each, is_kept in zip(told, kept, strict=True) if is_kept}
+
+
 def _equal_logits(runs):
     """Statements on the spread of logits at the start: is it that, and not the identity?"""
     equal = {arm: runs(arm, variant) for arm, variant in EQUAL.items()}

@@ -126,7 +126,9 @@ class DiagonalStats(NamedTuple):
     ceiling: float
 
 
-def diagonal_stats(product: Float[Tensor, "*lead dim dim"], rank: int | None = None):
+def diagonal_stats(
+    product: Float[Tensor, "*lead dim dim"], rank: int | None = None
+) -> DiagonalStats:
     """Measures the multiple of I in square matrices; `rank` is head_dim for one head's product.
 
     Raises ValueError for matrices that are not square, smaller than 2 × 2, or of a smaller size

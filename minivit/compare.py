@@ -97,7 +97,7 @@ class Task:
         return f"{self.train.name} · scale {self.recipe.name} · {machine}"
 
 
-def prepare(recipe, data, folder, *, role="live"):
+def prepare(recipe, data, folder, *, role="live") -> Task:
     """The Task of a recipe and of `data`, the pair that `cifar10` returns.
 
     Validation images come out of the training images. Only for role="final" are the test images
@@ -122,7 +122,7 @@ def prepare(recipe, data, folder, *, role="live"):
     )
 
 
-def run_arm(arm, task, *, device=None, callback=None):
+def run_arm(arm, task, *, device=None, callback=None) -> Record:
     """Trains one arm, or goes on with it, writes its record into task.folder and returns it."""
     check_role(task.role, task.recipe, arm)
     commit, dirty = loaded_commit()
@@ -178,7 +178,7 @@ def checkpoint_path(arm, task):
     return task.folder / "checkpoints" / f"{name}.safetensors"
 
 
-def compare(arms, task, *, processes=None, progress=None):
+def compare(arms, task, *, processes=None, progress=None) -> list[Record]:
     """Runs all arms; returns their records in the order of `arms`.
 
     processes: how many at a time, each on one CPU thread (default: one for each of up to two
@@ -265,7 +265,7 @@ def last_accuracy(record):
     return record.epochs[-1]["validation_accuracy"]
 
 
-def table(records):
+def table(records) -> str:
     """Accuracy in percent at the last epoch, and the difference from plain, paired by seed."""
     read = "test" if all(r.final_accuracy is not None for r in records) else "validation"
     by_base = _by_base(records)

@@ -125,7 +125,7 @@ def _check_count(name, n, most):
         raise ValueError(f"{name} is {n!r}; it must be a whole number from 1 to {most}")
 
 
-def cifar10(root=None, source="auto", *, offline_ok=False):
+def cifar10(root=None, source="auto", *, offline_ok=False) -> tuple[ImageSet, ImageSet]:
     """Returns (train, test) as ImageSets on the CPU; their `name` says what they are.
 
     source: "torchvision" (the original, downloaded into `root` if need be), "folder" (an archive or

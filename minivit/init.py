@@ -117,7 +117,9 @@ def mimetic_(model, settings=Mimetic(), *, qk=True, ov=True, generator=None):
     return _rewrite_(model, None, settings, qk, ov, generator)
 
 
-def mimetic_attention_(qkv, proj, heads, settings=Mimetic(), *, qk=True, ov=True, generator=None):
+def mimetic_attention_(
+    qkv, proj, heads, settings=Mimetic(), *, qk=True, ov=True, generator=None
+) -> None:
     """The same for one layer's plain tensors, as nn.Linear stores them.
 
     qkv: (3 · dim, dim), the rows W_Qᵀ, W_Kᵀ, W_Vᵀ, head after head, or three tensors (dim, dim) of

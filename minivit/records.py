@@ -93,7 +93,7 @@ def write_record(record, folder):
     return path
 
 
-def load_records(folder=None):
+def load_records(folder=None) -> list[Record]:
     """All records in `folder`, by default those that ship with the package, sorted by file name.
 
     Raises ValueError that names a file which is damaged, and the field.

@@ -11,7 +11,7 @@ from minivit.storage import read_tensors, write_tensors
 MOST_TOKENS = 2**16  # that a file may ask for: an image of 4096 × 4096 pixels in patches of 16
 
 
-def save_model(model, path):
+def save_model(model, path) -> None:
     """Writes weights, configuration and a digest to one safetensors file: whole, or not at all.
 
     A model that torch.compile wrapped is written as if it were not. Raises ValueError for a model
@@ -33,7 +33,7 @@ def check_positions(model):
         raise ValueError("the fixed positions were changed; only 'sincos_learned' ones are saved")
 
 
-def load_model(path):
+def load_model(path) -> ViT:
     """Returns the ViT that `save_model` wrote, in eval mode, on the CPU, in float32.
 
     Raises ValueError where the file is damaged, was changed, or does not hold what it says. Files

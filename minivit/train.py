@@ -107,7 +107,7 @@ class History:
 
 def train(
     model, train_set, eval_set, config, *, seed=0, device=None, checkpoint=None, callback=None
-):
+) -> History:
     """Trains `model` in place, leaves it on the device in eval mode, and returns its History.
 
     seed: with the epoch it decides batches and augmentation; initializing is the caller's part.
@@ -153,7 +153,9 @@ def train(
     return History(tuple(run.epochs), str(device), run.precision, run.compiled)
 
 
-def evaluate(model, image_set, *, batch_size=EVAL_BATCH, device=None, precision="auto"):
+def evaluate(
+    model, image_set, *, batch_size=EVAL_BATCH, device=None, precision="auto"
+) -> Evaluation:
     """Returns the Evaluation of `model` on every image, by default where the model lies.
 
     device: where the model goes, and stays. precision: as in TrainConfig. Each module's train or
