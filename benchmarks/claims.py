@@ -11,28 +11,13 @@ from benchmarks import (
     claims_pretrained,
     findings,
     fresh_seeds,
-    patch_scale,
     replication,
     results_picture,
     ship,
 )
 from benchmarks.claims_of_others import CLAIMS
-from benchmarks.rates import SEEDS
 from benchmarks.results_picture import COMPARED
-from benchmarks.statements import Runs, contrast, statements, strong
-from benchmarks.study import (
-    BETTER,
-    CENTRED,
-    DATA_SIZES,
-    EQUAL,
-    EQUAL_TOKENS,
-    LONG,
-    LOUD_CENTRED,
-    LOUDEST,
-    ONLY_CENTRED,
-    SCALED,
-)
-from benchmarks.wording import VARIANTS, length
+from benchmarks.statements import Runs, marks
 from minivit.evidence import points, verdict
 from minivit.figures import ARM_NAMES
 from minivit.init import BASES
@@ -114,7 +99,7 @@ def readme_results(records, again=(), fresh=()):
 
     again: the runs of `benchmarks.replication`; fresh: those of `benchmarks.fresh_seeds`.
     """
-    rows, mark = [], _marks(records)
+    rows, mark = [], marks(records)
     for base in BASES:
         gains = [Runs(records, base).gain("mimetic", over) for over in COMPARED]
         if gains[0] is not None:
@@ -132,23 +117,24 @@ def readme_results(records, again=(), fresh=()):
             "",
             f"{data}; a small ViT, minutes of training on a CPU (scale `laptop`). Test accuracy of "
             "mimetic less that of another way to start attention, in percentage points, paired by "
-            "seed, with 95 % intervals over seeds; other images may give other numbers. †: differs "
-            "from 0 also where all statements of FINDINGS.md are asked at once (Holm's "
-            f"correction){_unsteady(records, again)}. The *base*, PyTorch's or timm's, sets all "
-            "other weights:",
+            "seed, with 95 % intervals over seeds; other images may give other numbers. The "
+            "*base*, PyTorch's or timm's, sets all other weights:",
             "",
             f"| base | {' | '.join(f'mimetic − {ARM_NAMES[arm]}' for arm in COMPARED)} |",
             "|---" * (len(COMPARED) + 1) + "|",
             *rows,
             "",
+            "†: differs from 0 also where all statements of FINDINGS.md are asked at once (Holm's "
+            f"correction){_unsteady(records, again)}.",
+            "",
             results_picture.markdown(records),
             "",
-            *_elsewhere(Runs(records), mark),
             *fresh_seeds.doubt(Runs(records), fresh),
             OPEN,
             "",
             "Everything else, what did not come out included: "
-            "[benchmarks/FINDINGS.md](benchmarks/FINDINGS.md). Beside the paper's claims: "
+            "[benchmarks/FINDINGS.md](benchmarks/FINDINGS.md), which begins with a table of what "
+            "the gain is where something else is made alike or changed. Beside the paper's claims: "
             "[CLAIMS.md](CLAIMS.md). The rules: [benchmarks/PROTOCOL.md](benchmarks/PROTOCOL.md).",
             "Doubt a number? `.venv/bin/python -m benchmarks.again` trains a run again in minutes, "
             "on the same images (see *Data*), and says by how much it differs. On the processor "
@@ -167,96 +153,6 @@ def _unsteady(records, again):
         "; made again on another processor, where only rounding differs, "
         f"{lost} of all its statements lose it and {gained} gain{'s' * (gained == 1)} it"
     )
-
-
-def _marks(records):
-    """points() with a † where the contrast is a statement's that withstands Holm's correction."""
-    made = statements(records)
-    withstanding = strong(made)
-    kept = [each.contrast for each in made if each.text in withstanding]
-    return lambda gain: "–" if gain is None else points(gain) + " †" * (gain in kept)
-
-
-def _elsewhere(runs, mark):
-    """A table of mimetic's gains where something else is alike or changed, and a note under it."""
-    rows = [
-        f"| {name} | {' | '.join(map(mark, both))} |"
-        for name, both in _gains_elsewhere(runs).items()
-        if both != [None, None]
-    ]
-    if not rows:
-        return []
-    note = _for_comparison(runs)
-    return [
-        f"And on {BETTER}, where something else is made alike or changed:",
-        "",
-        "| with | mimetic − plain | mimetic − rotated |",
-        "|---|---|---|",
-        *rows,
-        "",
-        f"For comparison: {note}. "
-        * bool(note)
-        + "Most of these were asked one after the other, when earlier runs had been seen "
-        "(PROTOCOL.md). Some rows set kinds of processor against each other; where runs were made "
-        "again on one, FINDINGS.md has both. Learning rates are those of the usual setting; "
-        f"{_loudest()} did best of {1 + len(patch_scale.GRID)} factors in plain and in mimetic, "
-        f"by {len(SEEDS)} seeds on validation images.",
-        "",
-    ]
-
-
-def _gains_elsewhere(runs):
-    """Words for a setting → [mimetic's gain over plain, over rotated]; None: too few runs."""
-
-    def gains(mimetic="", plain="", rotated=""):
-        ours, *others = runs("mimetic", mimetic), runs("plain", plain), runs("rotated", rotated)
-        return [contrast([ours], [other]) for other in others]
-
-    small, large = EQUAL_TOKENS["plain"], EQUAL_TOKENS["mimetic"]
-    sizes = f"plain {_times(small)} beside mimetic; mimetic {_times(large)} beside rotated"
-    found = {
-        _loudest(): gains(LOUDEST["mimetic"], LOUDEST["plain"], LOUDEST["mimetic"]),
-        f"logits that spread alike at the start (plain {_times(EQUAL['plain'])}, rotated "
-        f"{_times(EQUAL['rotated'])})": gains("", EQUAL["plain"], EQUAL["rotated"]),
-        f"tokens of one size at the start, on average over the blocks ({sizes})": [
-            gains(plain=small)[0],
-            gains(mimetic=large)[1],
-        ],
-        f"what enters the first block {_times(large)}, in every arm": gains(large, large, large),
-        **{VARIANTS[v]: gains(v, v, v) for v in (SCALED, ONLY_CENTRED, CENTRED, LOUD_CENTRED)},
-        length(LONG): gains(LONG, LONG, LONG),
-    }
-    for variant, words in VARIANTS.items():
-        if verdict(runs.gain(variant=variant)) == "does not hold":
-            found[words] = gains(variant, variant, variant)
-    return found
-
-
-def _for_comparison(runs):
-    """What the changed settings do to plain alone, and differences to read the table beside."""
-    louder, small, most = LOUDEST["plain"], EQUAL_TOKENS["plain"], DATA_SIZES[-1]
-    found = {
-        f"{VARIANTS[louder]} alone changes plain by": contrast(
-            [runs("plain", louder)], [runs("plain")]
-        ),
-        "tokens as small as mimetic's change plain by": contrast(
-            [runs("plain", small)], [runs("plain")]
-        ),
-        "mimetic with the table as it is − plain with the table less its mean is": contrast(
-            [runs("mimetic")], [runs("plain", CENTRED)]
-        ),
-        f"after {length(most)} mimetic − plain is": runs.gain(variant=most),
-        f"after {length(LONG)} rotated − plain is": runs.gain("rotated", variant=LONG),
-    }
-    return "; ".join(f"{words} {points(each)}" for words, each in found.items() if each)
-
-
-def _times(variant):
-    return f"× {variant.rpartition('=')[2]}"
-
-
-def _loudest():
-    return " or ".join(dict.fromkeys(VARIANTS[variant] for variant in LOUDEST.values()))
 
 
 def with_results(readme, results):

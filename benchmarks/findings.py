@@ -7,7 +7,7 @@ the statements; `make claims` runs it, and a test fails where page and records d
 
 from pathlib import Path
 
-from benchmarks import fresh_seeds, long_rates, patch_scale, replication
+from benchmarks import elsewhere, fresh_seeds, long_rates, patch_scale, replication
 from benchmarks import rates as rates_module
 from benchmarks.statements import Runs, contrast, statements, strong
 from benchmarks.study import BETTER, DATA_SIZES, EQUAL, EQUAL_TOKENS, LONG, PLAN, missing
@@ -49,7 +49,7 @@ def page(records, tuning, factors=(), again=(), long=(), fresh=()):
     records: final ones; tuning: those of the learning rates; factors: those of patch_scale; again:
     those of replication; long: those of long_rates; fresh: those of fresh_seeds.
     """
-    parts = [_head(records), _sentences(records), _unfinished(records)]
+    parts = [_head(records), elsewhere.section(records), _sentences(records), _unfinished(records)]
     parts += [rates_module.section(tuning)]
     parts += [_levels(records, base, rate) for rate in ("own", "plain") for base in BASES]
     parts += [replication.section(records, again)]
@@ -247,8 +247,8 @@ def _sentences(records):
         "statements, so about one in twenty misses its true value. "
         f"†: differs from 0 also where all {len(tested)} are asked at once (Holm's correction, "
         "5 %). With three seeds the width of an interval is luck, too: a narrow one, and its †, is "
-        "no better evidence than its neighbours. Differences that stand only in the tables below "
-        "are no statements.",
+        "no better evidence than its neighbours. Differences that stand only in tables are "
+        "no statements.",
     ]
     kept = strong(tested)
     for kind in ("holds", "does not hold", "not known"):

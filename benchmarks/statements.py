@@ -19,7 +19,7 @@ from benchmarks.study import (
 )
 from benchmarks.wording import DURING, HALF, LAST, SEEN, VARIANTS, images, length
 from minivit import evidence
-from minivit.evidence import final_runs
+from minivit.evidence import final_runs, points
 from minivit.init import BASES
 
 
@@ -178,6 +178,14 @@ def strong(made):
     told = [each for each in made if each.contrast is not None]
     kept = evidence.withstand([each.contrast for each in told])
     return {each.text for each, is_kept in zip(told, kept, strict=True) if is_kept}
+
+
+def marks(records):
+    """points() with a † where the contrast is that of a statement that is `strong`."""
+    made = statements(records)
+    texts = strong(made)
+    kept = [each.contrast for each in made if each.text in texts]
+    return lambda gain: "–" if gain is None else points(gain) + " †" * (gain in kept)
 
 
 def _equal_logits(runs):

@@ -15,6 +15,7 @@ from scipy.stats import t, ttest_1samp, ttest_rel
 
 from benchmarks import (
     claims,
+    elsewhere,
     findings,
     fresh_seeds,
     long_rates,
@@ -218,7 +219,7 @@ def test_the_page_says_what_was_put_into_the_records(chosen):
     assert "Everything that was planned is here." in page
 
 
-def elsewhere(runs, **up):
+def made_elsewhere(runs, **up):
     """The same runs on another processor, each arm better by so many points."""
     return [
         replace(r, device="other", final_accuracy=r.final_accuracy + up.get(r.attention, 0) / 100)
@@ -249,7 +250,7 @@ def cell(low, mean, high):
 
 
 def test_statements_are_made_again_of_the_other_processors_runs(chosen):
-    again = elsewhere(usual_arms(), mimetic=2)
+    again = made_elsewhere(usual_arms(), mimetic=2)
     said = replication.section(STUDY, again)
     assert said in findings.page(STUDY, [], (), again)
     said = said.replace(" † |", " |")
@@ -272,7 +273,9 @@ def test_a_statement_across_processors_is_made_again_on_one(chosen):
     small = [r for r in STUDY if r.variant in study.SMALL_POSITIONS]
     rotated = [r for r in small if r.attention == "rotated"]
     first = [replace(r, device="other") if r in rotated else r for r in STUDY]
-    again = elsewhere(usual_arms() + [r for r in small if r not in rotated], mimetic=2, plain=-4)
+    again = made_elsewhere(
+        usual_arms() + [r for r in small if r not in rotated], mimetic=2, plain=-4
+    )
     said = replication.section(first, again).replace(" † |", " |")
     for variant in study.SMALL_POSITIONS:
         for arm, by in (("plain", 6), ("rotated", 2)):
@@ -283,7 +286,7 @@ def test_a_statement_across_processors_is_made_again_on_one(chosen):
     assert "With shuffled positions" not in said, "its runs were made on the first alone"
     without = [r for r in again if (r.attention, r.variant) != ("mimetic", "positions=learned")]
     assert "learned positions" not in replication.section(first, without)
-    turned = replication.section(first, elsewhere(again, mimetic=-9))
+    turned = replication.section(first, made_elsewhere(again, mimetic=-9))
     assert "| holds, then does not hold |" in turned
 
 
@@ -305,13 +308,13 @@ def test_a_dagger_that_rounding_takes_is_seen_and_counted(chosen):
     assert f", {lost} of all its statements lose it and 0 gain it" in claims.readme_results(
         STUDY, shaken
     )
-    steady = elsewhere(usual_arms())
+    steady = made_elsewhere(usual_arms())
     assert replication.daggers(STUDY, steady) == (0, 0)
     assert "lose it" not in claims.readme_results(STUDY, steady)
 
 
 def test_how_far_rounding_parts_runs_is_said_of_each_arm(chosen):
-    again = elsewhere(usual_arms(), mimetic=2)
+    again = made_elsewhere(usual_arms(), mimetic=2)
     said = replication.section(STUDY, again)
     for base in BASES:
         for arm, far in (("plain", "0.00"), ("rotated", "0.00"), ("mimetic", "2.00")):
@@ -321,12 +324,12 @@ def test_how_far_rounding_parts_runs_is_said_of_each_arm(chosen):
             seeds = 100 * math.sqrt(2) * statistics.stdev(values)
             assert f"| {base} | {arm} | – | {far} | {seeds:.2f} | 5 |" in said
     assert replication.most_apart(STUDY, again) == "mimetic"
-    assert replication.most_apart(STUDY, elsewhere(usual_arms(), plain=1)) == "plain"
+    assert replication.most_apart(STUDY, made_elsewhere(usual_arms(), plain=1)) == "plain"
     assert replication.most_apart(STUDY, []) is None
 
 
 def test_a_base_that_was_not_made_again_with_every_seed_is_not_compared(chosen):
-    usual = elsewhere(usual_arms())
+    usual = made_elsewhere(usual_arms())
     few = [r for r in usual if (r.base, r.attention, r.seed) != ("torch_default", "rotated", 3)]
     said = replication.section(STUDY, few)
     assert "On torch_default, mimetic ends higher than plain." in said
@@ -400,11 +403,11 @@ def test_results_stand_between_their_marks(chosen):
     assert "| torch_default | +3." in once or "| torch_default | +2.9" in once
 
 
-def readme_cells(records):
-    """The table of other settings in README: (words, column) → its number; None for a dash."""
-    rows = re.findall(r"(?m)^\| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", claims.readme_results(records))
+def cells_elsewhere(records):
+    """The table of other settings: (words, column) → its number; None for a dash."""
+    rows = re.findall(r"(?m)^\| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", elsewhere.section(records))
     cells = {}
-    for words, *both in rows[1:]:  # below the heading
+    for words, *both in rows[2:]:  # below the heading and what the recipe gives
         for column, cell in zip(("plain", "rotated"), both, strict=True):
             number = re.match(r"([+−][\d.]+) \[.*\], n = 5(?: †)?$", cell)
             assert number or cell == "–"
@@ -442,23 +445,25 @@ def changed_runs(arm, variant, lift=0.0, without=None):
         ("rotated", study.LONG, "6 epochs of 45,000 images (8,436 steps)", "rotated"),
     ],
 )
-def test_each_cell_of_readmes_second_table_is_of_its_own_arms(chosen, arm, variant, words, column):
-    usual = readme_cells(STUDY)
+def test_each_cell_of_the_table_of_other_settings_is_of_its_own_arms(
+    chosen, arm, variant, words, column
+):
+    usual = cells_elsewhere(STUDY)
     # Rotated was not run with these two.
     never = [(VARIANTS[v], "rotated") for v in (study.SCALED, study.LOUD_CENTRED)]
     assert [cell for cell, gain in usual.items() if gain is None] == never and len(usual) == 18
     assert all(2.8 < gain < 3.3 for gain in usual.values() if gain is not None)
-    lifted = readme_cells(changed_runs(arm, variant, 0.01))
+    lifted = cells_elsewhere(changed_runs(arm, variant, 0.01))
     (cell,) = [each for each in usual if lifted[each] != usual[each]]
     assert cell[0].startswith(words) and cell[1] == column
     assert lifted[cell] - usual[cell] == pytest.approx(1 if arm == "mimetic" else -1, abs=0.11)
-    fewer = readme_cells(changed_runs(arm, variant, without=4))  # a row of dashes is left out
+    fewer = cells_elsewhere(changed_runs(arm, variant, without=4))  # a row of dashes is left out
     assert [each for each in usual if fewer.get(each) is None and each not in never] == [cell]
 
 
-def test_cells_of_readme_share_mimetics_larger_tokens(chosen):
+def test_cells_of_other_settings_share_mimetics_larger_tokens(chosen):
     usual, lifted = (
-        readme_cells(changed_runs("mimetic", study.EQUAL_TOKENS["mimetic"], lift))
+        cells_elsewhere(changed_runs("mimetic", study.EQUAL_TOKENS["mimetic"], lift))
         for lift in (0, 0.01)
     )
     rows = {
@@ -489,11 +494,13 @@ def test_a_dagger_in_readme_is_that_of_the_statement(chosen):
         for arm in ("plain", "norm-matched", "rotated")
     ]
     assert daggers == ["†" in each for each in said] and len({*daggers}) == 2
+    cells = re.search(r"\| torch_default \|(.*)\|(.*)\|(.*)\|", text).groups()
+    assert f"| nothing: the recipe as it is |{cells[0]}|{cells[2]}|" in page
 
 
-def test_readme_says_where_mimetic_was_worse(chosen):
-    turned = readme_cells(changed_runs("plain", "positions=learned", 0.06))
-    (words,) = {words for words, _ in turned} - {words for words, _ in readme_cells(STUDY)}
+def test_other_settings_are_also_those_where_mimetic_was_worse(chosen):
+    turned = cells_elsewhere(changed_runs("plain", "positions=learned", 0.06))
+    (words,) = {words for words, _ in turned} - {words for words, _ in cells_elsewhere(STUDY)}
     assert words.startswith("learned positions") and turned[words, "plain"] < -2.7
     assert 2.8 < turned[words, "rotated"] < 3.3  # as it was
 
@@ -508,11 +515,13 @@ def test_readme_says_where_mimetic_was_worse(chosen):
         ("plain", study.CENTRED, "as it is − plain with the table less its mean is", 1),
     ],
 )
-def test_readme_has_what_the_second_table_is_to_be_read_beside(chosen, arm, variant, words, lift):
-    text = claims.readme_results(changed_runs(arm, variant, 0.02))
+def test_other_settings_have_beside_them_what_they_are_to_be_read_with(
+    chosen, arm, variant, words, lift
+):
+    text = elsewhere.section(changed_runs(arm, variant, 0.02))
     (number,) = re.findall(re.escape(words) + r" ([+−][\d.]+) \[", text)
     assert float(number.replace("−", "-")) == pytest.approx(lift, abs=0.3)
-    assert words not in claims.readme_results(changed_runs(arm, variant, without=1))
+    assert words not in elsewhere.section(changed_runs(arm, variant, without=1))
 
 
 def test_findings_have_the_gain_after_longer_training_beside_that_after_two_epochs(chosen):

@@ -1,0 +1,105 @@
+"""FINDINGS' table of what mimetic gains where something else is made alike or changed."""
+
+from benchmarks import patch_scale
+from benchmarks.rates import SEEDS
+from benchmarks.statements import Runs, contrast, marks
+from benchmarks.study import (
+    BETTER,
+    CENTRED,
+    DATA_SIZES,
+    EQUAL,
+    EQUAL_TOKENS,
+    LONG,
+    LOUD_CENTRED,
+    LOUDEST,
+    ONLY_CENTRED,
+    SCALED,
+)
+from benchmarks.wording import VARIANTS, length
+from minivit.evidence import points, verdict
+
+
+def section(records):
+    """The table and how to read it; "" where no row has its runs."""
+    runs, mark = Runs(records), marks(records)
+    rows = [
+        f"| {name} | {' | '.join(map(mark, both))} |"
+        for name, both in gains(runs).items()
+        if both != [None, None]
+    ]
+    if not rows:
+        return ""
+    beside = "\n".join(f"- {words} {points(each)}" for words, each in _beside(runs).items() if each)
+    return "\n".join(
+        [
+            f"## Mimetic's gain where something else is made alike or changed ({BETTER})",
+            "",
+            "| with | mimetic − plain | mimetic − rotated |",
+            "|---|---|---|",
+            f"| nothing: the recipe as it is | {' | '.join(map(mark, _gains(runs)))} |",
+            *rows,
+            "",
+            "Most of these were asked one after the other, when earlier runs had been seen "
+            "([PROTOCOL.md](PROTOCOL.md)). Some rows set kinds of processor against each other; "
+            "where runs were made again on one, both stand below. Learning rates are those of the "
+            f"usual setting; {_loudest()} did best of {1 + len(patch_scale.GRID)} factors in plain "
+            f"and in mimetic, by {len(SEEDS)} seeds on validation images. †: see the next section.",
+            "" if not beside else f"\nFor comparison:\n\n{beside}",
+        ]
+    ).rstrip()
+
+
+def gains(runs):
+    """Words for a setting → [mimetic's gain over plain, over rotated]; None: too few runs."""
+    small, large = EQUAL_TOKENS["plain"], EQUAL_TOKENS["mimetic"]
+    sizes = f"plain {_times(small)} beside mimetic; mimetic {_times(large)} beside rotated"
+    found = {
+        _loudest(): _gains(runs, LOUDEST["mimetic"], LOUDEST["plain"], LOUDEST["mimetic"]),
+        f"logits that spread alike at the start (plain {_times(EQUAL['plain'])}, rotated "
+        f"{_times(EQUAL['rotated'])})": _gains(runs, "", EQUAL["plain"], EQUAL["rotated"]),
+        f"tokens of one size at the start, on average over the blocks ({sizes})": [
+            _gains(runs, plain=small)[0],
+            _gains(runs, mimetic=large)[1],
+        ],
+    }
+    alike = {
+        f"what enters the first block {_times(large)}, in every arm": large,
+        **{VARIANTS[each]: each for each in (SCALED, ONLY_CENTRED, CENTRED, LOUD_CENTRED)},
+        length(LONG): LONG,
+    }
+    for variant, words in VARIANTS.items():
+        if verdict(runs.gain(variant=variant)) == "does not hold":
+            alike[words] = variant
+    return found | {words: _gains(runs, *[each] * 3) for words, each in alike.items()}
+
+
+def _gains(runs, mimetic="", plain="", rotated=""):
+    """Mimetic's gain over plain and over rotated, each arm with a variant."""
+    ours, *others = runs("mimetic", mimetic), runs("plain", plain), runs("rotated", rotated)
+    return [contrast([ours], [other]) for other in others]
+
+
+def _beside(runs):
+    """What the changed settings do to plain alone, and differences to read the table beside."""
+    louder, small, most = LOUDEST["plain"], EQUAL_TOKENS["plain"], DATA_SIZES[-1]
+    return {
+        f"{VARIANTS[louder]} alone changes plain by": contrast(
+            [runs("plain", louder)], [runs("plain")]
+        ),
+        "tokens as small as mimetic's change plain by": contrast(
+            [runs("plain", small)], [runs("plain")]
+        ),
+        "mimetic with the table as it is − plain with the table less its mean is": contrast(
+            [runs("mimetic")], [runs("plain", CENTRED)]
+        ),
+        f"after {length(most)} mimetic − plain is": runs.gain(variant=most),
+        f"after {length(LONG)} rotated − plain is": runs.gain("rotated", variant=LONG),
+    }
+
+
+def _times(variant):
+    return f"× {variant.rpartition('=')[2]}"
+
+
+def _loudest():
+    return " or ".join(dict.fromkeys(VARIANTS[variant] for variant in LOUDEST.values()))
