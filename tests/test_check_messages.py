@@ -112,7 +112,7 @@ def test_the_right_numbers_in_another_order_are_told(capsys):
 
 def test_where_no_known_mistake_fits_the_arguments_are_to_be_had(capsys):
     text = said("wave-gain", lambda weights, **_: weights + 7, capsys)
-    assert 'examples("wave-gain")["everywhere alike"]' in text
+    assert 'examples("wave-gain")["everywhere equally"]' in text
     named = said("wave-gain", lambda **given: KEYS["wave-gain"].reference(**given) - 1, capsys)
     assert "residual" in named and "examples(" not in named
     assert "examples(" not in said("own-stream", lambda **_: (torch.ones(1), torch.ones(1)), capsys)

@@ -49,7 +49,7 @@ def case(title, rows, columns, beta, sigma, seed=None, *, reach=None):
 
 
 VISIBLE = (
-    case("everywhere alike", 6, 6, 0.4, 1.0),
+    case("everywhere equally", 6, 6, 0.4, 1.0),
     case("a token and its 8 neighbours, sigma 0.8", 8, 8, 0.4, 0.8, reach=1),
     case("uneven weights, 5 rows of 7", 5, 7, 0.3, 1.5, seed=101),
     case("uneven weights, 9 rows of 4, large beta", 9, 4, 1.2, 0.6, seed=102),
