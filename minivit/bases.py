@@ -10,9 +10,15 @@ import math
 import torch
 from torch import nn
 
-from minivit.layers import attention_layers
+from minivit.layers import attention_layers, is_sharded
 from minivit.model import ViT, initial_positions
 from minivit.schedule import OF_NO_LAYER, POSITION_TABLES
+
+# What a base sets of a layer; any other parameter there is one that it knows nothing of.
+PARTS = {
+    nn.MultiheadAttention: {"in_proj_weight", "in_proj_bias"},
+    nn.Linear | nn.Conv2d | nn.LayerNorm: {"weight", "bias"},
+}
 
 
 def torch_default_(model, *, generator=None):
@@ -67,14 +73,16 @@ def _set_every_layer_(model, linear_, generator):
 def _check_known(name, module):
     if isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is None:
         raise ValueError(f"{name!r} has keys or values of another width than its queries")
-    if isinstance(module, nn.Linear | nn.MultiheadAttention | nn.Conv2d | nn.LayerNorm):
-        return
+    known = next((names for kind, names in PARTS.items() if isinstance(module, kind)), OF_NO_LAYER)
     for part, parameter in module.named_parameters(recurse=False):
-        if part not in OF_NO_LAYER:
-            whole = f"{name}.{part}".strip(".")
+        whole = f"{name}.{part}".strip(".")
+        # A pruned layer has weight_orig, one with an adapter lora_A, and both are a Linear.
+        if part not in known:
             raise ValueError(
                 f"no base knows how to start the parameter {whole!r} {tuple(parameter.shape)}"
             )
+        if is_sharded(parameter):
+            raise ValueError(f"{whole!r} is sharded (DTensor); initialize before fully_shard")
 
 
 def _torch_linear_(module, generator):

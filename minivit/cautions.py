@@ -1,22 +1,35 @@
 """What stands around attention in a model and keeps mimetic weights from helping there."""
 
+import sys
 import warnings
+from pathlib import Path
+
+import jaxtyping
+import torch
 
 from minivit.layers import branch_scale, norms_after
 from minivit.schedule import POSITION_TABLES
 
+# This package, and the decorators that may stand around its functions.
+NOT_THE_CALLER = tuple(
+    str(Path(each).parent) for each in (__file__, torch.__file__, jaxtyping.__file__)
+)
 SMALL_SCALE = 0.1  # of a LayerScale
 SMALL_POSITIONS = 0.1  # standard deviation; the sin-cos table has 0.7, timm's positions 0.02
 
 
-def warn_of_surroundings(model, layers, stacklevel):
+def warn_of_surroundings(model, layers):
     """Warns of post-norm blocks, of a LayerScale near 0, and of positions that start small.
 
-    stacklevel: that of `warnings.warn`, counted from the caller.
+    The warnings point at the line outside of this package that called into it.
     """
     said = [*_of_norms(model, layers), *_of_layer_scale(model, layers), *_of_positions(model)]
+    # Python 3.12 has skip_file_prefixes for this.
+    frame, level = sys._getframe(), 1
+    while frame.f_back and frame.f_code.co_filename.startswith(NOT_THE_CALLER):
+        frame, level = frame.f_back, level + 1
     for text in said:
-        warnings.warn(text, stacklevel=stacklevel + 1)
+        warnings.warn(text, stacklevel=level)
 
 
 def _of_norms(model, layers):

@@ -179,10 +179,16 @@ def _identity(run, train_set, eval_set):
     return {
         **asdict(run.config),
         **model,
-        "trained parameters": sum(p.requires_grad for p in run.model.parameters()),
+        "frozen parameters": [n for n, p in run.model.named_parameters() if not p.requires_grad],
         "seed": run.seed,
         "training images": train_set.subset_digest,
         "validation images": eval_set and eval_set.subset_digest,
+        # Means and deviations that images are normalised with: no digest of pixels has them.
+        "normalization": [
+            [list(images.mean), list(images.std)]
+            for images in (train_set, eval_set)
+            if images is not None
+        ],
         "device": run.device.type,
     }
 

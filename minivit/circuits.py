@@ -20,7 +20,7 @@ from minivit.model import ViTConfig
 from minivit.runtime import in_eval_mode, is_pair
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)  # == of tensors has no one answer
 class AttentionWeights:
     """Copies of all attention weights of one model, in float32 on the CPU, for `x @ W`.
 

@@ -123,8 +123,13 @@ def prepare(recipe, data, folder, *, role="live") -> Task:
 
 
 def run_arm(arm, task, *, device=None, callback=None) -> Record:
-    """Trains one arm, or goes on with it, writes its record into task.folder and returns it."""
+    """Trains one arm, or goes on with it, writes its record into task.folder and returns it.
+
+    Raises ValueError as `compare` does, and for a final run that has its record: it is made once.
+    """
     check_role(task.role, task.recipe, arm)
+    if task.role == "final" and _finished(arm, task):
+        raise ValueError(f"{task.folder} has this final run: the test images are read once")
     commit, dirty = loaded_commit()
     recipe = arm.recipe(task.recipe)
     images, data = task.images(recipe)

@@ -130,12 +130,18 @@ def cifar10(root=None, source="auto", *, offline_ok=False) -> tuple[ImageSet, Im
 
     source: "torchvision" (the original, downloaded into `root` if need be), "folder" (an archive or
     folder of image files, see `archives.image_folders`), "synthetic" (generated), or "auto": what
-    is found at `root`, or else at $MINIVIT_DATA; or else the download; or else, only with
-    offline_ok=True and with a warning, generated images. A folder is searched for an archive
-    cifar10*.tar.xz (.tgz, .zip, …), for CIFAR-10's own files, then for train/ and test/.
-    Decoded once and kept in `cache_dir()`. Where no root is given, $MINIVIT_SOURCE, if set, takes
-    the place of "auto". Raises ValueError where a source has nothing to give.
+    is found at `root`, or else at $MINIVIT_DATA (a place that is given must exist); or else the
+    download; or else, only with offline_ok=True and with a warning, generated images. A folder is
+    searched for an archive cifar10*.tar.xz (.tgz, .zip, …), for CIFAR-10's own files, then for
+    train/ and test/. Decoded once and kept in `cache_dir()`. Where no root is given,
+    $MINIVIT_SOURCE, if set, takes the place of "auto". Raises ValueError where a source has nothing
+    to give.
     """
+    with torch.device("cpu"):  # whatever the default device is
+        return _cifar10(root, source, offline_ok)
+
+
+def _cifar10(root, source, offline_ok):
     if source == "auto" and root is None:
         source = os.environ.get("MINIVIT_SOURCE") or "auto"
     if source not in SOURCES:

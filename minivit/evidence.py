@@ -169,8 +169,8 @@ def p_value(summary):
     """Two-sided p of the t test that belongs to the interval: the true mean is 0."""
     from scipy.stats import t
 
-    if summary.std == 0:
-        return float(summary.mean == 0)
+    if not summary.std > 0:  # of a single value it is nan: that one tells nothing
+        return float(summary.std != 0 or summary.mean == 0)
     return 2 * float(t.sf(abs(summary.mean) / summary.std * math.sqrt(summary.n), summary.n - 1))
 
 

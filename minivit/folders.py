@@ -72,7 +72,9 @@ class FolderSet:
 
         Each image's crop depends on seed, epoch and the image alone.
         """
-        seeds = torch.randint(2**62, (len(self),), generator=stream(seed, "window", epoch))
+        seeds = torch.randint(
+            2**62, (len(self),), generator=stream(seed, "window", epoch), device="cpu"
+        )
         order = order.cpu()
         parts = (order[s] for s in slices)
         wanted = (list(zip(p.tolist(), seeds[p].tolist(), strict=True)) for p in parts)

@@ -19,6 +19,7 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import combinations
 from numbers import Integral, Real
 
 import torch
@@ -58,44 +59,6 @@ class Mimetic:
                 warnings.warn(f"{name} is {value}: the sign ablation, not the method", stacklevel=3)
 
 
-def mimetic_factors(dim, heads, settings=Mimetic(), qk=True, ov=True, generator=None):
-    """Factors of one layer, for x @ W: W_Q, W_K (head, dim, head_dim) and W_V, W_O (dim, dim).
-
-    A pair that is switched off is None. The rank of a head's product is head_dim, so W_Q W_Kᵀ is
-    the best approximation of that rank: of the diagonal beta_qk only a part is left. Raises
-    ValueError for a number of heads that does not divide dim.
-    """
-    _check_heads(heads, dim)
-    if not isinstance(settings, Mimetic):
-        raise ValueError(f"settings is {settings!r}; it must be Mimetic(alpha_qk=0.7, …)")
-    noise = normal(heads + 1, dim, dim, generator=generator) / math.sqrt(dim)
-    identity = torch.eye(dim, **DRAWN)
-    targets = []
-    if qk:
-        targets += list(settings.alpha_qk * noise[:heads] + settings.beta_qk * identity)
-    if ov:
-        targets += [settings.alpha_ov * noise[heads] - settings.beta_ov * identity]
-    # One SVD after the other on one thread each: a batched SVD is ten times slower on a CPU.
-    with one_thread(), ThreadPoolExecutor(cpu_cores()) as pool:
-        pairs = list(pool.map(split_svd, targets))
-    W_V, W_O = pairs.pop() if ov else (None, None)
-    W_Q = torch.stack([left[:, : dim // heads] for left, _ in pairs]) if qk else None
-    W_K = torch.stack([right[: dim // heads].T for _, right in pairs]) if qk else None
-    return W_Q, W_K, W_V, W_O
-
-
-def split_svd(target: Float[Tensor, "dim dim"]):
-    """left, right with left @ right = target, each holding the square root of the singular values.
-
-    Columns of left stand in the order of the singular values, largest first. An SVD leaves their
-    signs open, so that machines differ: here the largest entry of each is positive.
-    """
-    left, singular, right = torch.linalg.svd(target)  # target = left @ diag(singular) @ right
-    largest = left.gather(0, left.abs().argmax(0, keepdim=True))  # (1, dim)
-    scale = singular.sqrt() * largest.sign().squeeze(0)
-    return left * scale, singular.sqrt()[:, None] * largest.sign().T * right
-
-
 def mimetic_(model, settings=Mimetic(), *, qk=True, ov=True, generator=None):
     """Mimetic initialization of every attention layer of minivit's, timm's or torchvision's ViT.
 
@@ -114,7 +77,7 @@ def mimetic_(model, settings=Mimetic(), *, qk=True, ov=True, generator=None):
     Raises ValueError where `layers.attention_layers` does, and for weights that can't be written
     (on meta, sharded, of inference mode), before anything is written.
     """
-    return _rewrite_(model, None, settings, qk, ov, generator)
+    return _rewrite_(model, settings, qk, ov, generator)
 
 
 def mimetic_attention_(
@@ -132,6 +95,62 @@ def mimetic_attention_(
     """
     _check_layer(qkv, proj, heads)
     _write_(qkv, proj, mimetic_factors(len(proj), heads, settings, qk, ov, generator))
+
+
+@torch.autocast("cpu", enabled=False)  # a control's products are as exact as mimetic's factors
+def _rewrite_(model, settings, qk, ov, generator, control=None):
+    """Draws the mimetic factors of all layers, lets `control` change them, and only then writes."""
+    layers = attention_layers(model)
+    for layer in layers:
+        _check_layer(layer.qkv, layer.proj, layer.heads, f"{layer.name}: ")
+    warn_of_surroundings(model, layers)
+    sizes = [(len(layer.proj), layer.heads) for layer in layers]
+    factors = [mimetic_factors(*size, settings, qk, ov, generator) for size in sizes]
+    if control is not None:
+        pairs = zip(factors, sizes, strict=True)
+        factors = [control(each, heads, dim, generator) for each, (dim, heads) in pairs]
+    for layer, new in zip(layers, factors, strict=True):
+        _write_(layer.qkv, layer.proj, new)
+    return model
+
+
+def mimetic_factors(dim, heads, settings=Mimetic(), qk=True, ov=True, generator=None):
+    """Factors of one layer, for x @ W: W_Q, W_K (head, dim, head_dim) and W_V, W_O (dim, dim).
+
+    A pair that is switched off is None. The rank of a head's product is head_dim, so W_Q W_Kᵀ is
+    the best approximation of that rank: of the diagonal beta_qk only a part is left. Raises
+    ValueError for a number of heads that does not divide dim, and where both pairs are off.
+    """
+    _check_heads(heads, dim)
+    if not isinstance(settings, Mimetic):
+        raise ValueError(f"settings is {settings!r}; it must be Mimetic(alpha_qk=0.7, …)")
+    if not (qk or ov):
+        raise ValueError("qk and ov are both False: nothing would be written")
+    noise = normal(heads + 1, dim, dim, generator=generator) / math.sqrt(dim)
+    identity = torch.eye(dim, **DRAWN)
+    W_Q = W_K = W_V = W_O = None
+    # One SVD after the other on one thread each: a batched SVD is ten times slower on a CPU.
+    with one_thread(), ThreadPoolExecutor(cpu_cores()) as pool:
+        if qk:
+            targets = settings.alpha_qk * noise[:heads] + settings.beta_qk * identity
+            lefts, rights = zip(*pool.map(split_svd, targets), strict=True)
+            W_Q = torch.stack([left[:, : dim // heads] for left in lefts])
+            W_K = torch.stack([right[: dim // heads].T for right in rights])
+        if ov:
+            W_V, W_O = split_svd(settings.alpha_ov * noise[heads] - settings.beta_ov * identity)
+    return W_Q, W_K, W_V, W_O
+
+
+def split_svd(target: Float[Tensor, "dim dim"]):
+    """left, right with left @ right = target, each holding the square root of the singular values.
+
+    Columns of left stand in the order of the singular values, largest first. An SVD leaves their
+    signs open, so that machines differ: here the largest entry of each is positive.
+    """
+    left, singular, right = torch.linalg.svd(target)  # target = left @ diag(singular) @ right
+    largest = left.gather(0, left.abs().argmax(0, keepdim=True))  # (1, dim)
+    scale = singular.sqrt() * largest.sign().squeeze(0)
+    return left * scale, singular.sqrt()[:, None] * largest.sign().T * right
 
 
 def _write_(qkv, proj, factors):
@@ -159,7 +178,7 @@ def norm_matched_(model, settings=Mimetic(), *, qk=True, ov=True, generator=None
     What mimetic gains over this is not due to larger entries. Norms of the products still differ:
     see `rotated_`. Arguments and errors as `mimetic_`.
     """
-    return _rewrite_(model, _norm_matched, settings, qk, ov, generator)
+    return _rewrite_(model, settings, qk, ov, generator, control=_norm_matched)
 
 
 def rotated_(model, settings=Mimetic(), *, qk=True, ov=True, generator=None):
@@ -168,7 +187,7 @@ def rotated_(model, settings=Mimetic(), *, qk=True, ov=True, generator=None):
     Every factor and every product keeps its singular values; gone is the alignment with I, and what
     follows from it, such as how far logits spread. Arguments and errors as `mimetic_`.
     """
-    return _rewrite_(model, _rotated, settings, qk, ov, generator)
+    return _rewrite_(model, settings, qk, ov, generator, control=_rotated)
 
 
 def _norm_matched(factors, heads, dim, generator):
@@ -235,23 +254,6 @@ def initialize_(model, base, attention, *, seed):
     return ATTENTION[attention](model, generator=stream(seed, "attention"))
 
 
-@torch.autocast("cpu", enabled=False)  # a control's products are as exact as mimetic's factors
-def _rewrite_(model, control, settings, qk, ov, generator):
-    """Draws the mimetic factors of all layers, lets `control` change them, and only then writes."""
-    layers = attention_layers(model)
-    for layer in layers:
-        _check_layer(layer.qkv, layer.proj, layer.heads, f"{layer.name}: ")
-    warn_of_surroundings(model, layers, stacklevel=4)
-    sizes = [(len(layer.proj), layer.heads) for layer in layers]
-    factors = [mimetic_factors(*size, settings, qk, ov, generator) for size in sizes]
-    if control is not None:
-        pairs = zip(factors, sizes, strict=True)
-        factors = [control(each, heads, dim, generator) for each, (dim, heads) in pairs]
-    for layer, new in zip(layers, factors, strict=True):
-        _write_(layer.qkv, layer.proj, new)
-    return model
-
-
 def _check_layer(qkv, proj, heads, name=""):
     parts = [*qkv, proj] if isinstance(qkv, tuple | list) else [qkv, proj]
     if not all(map(torch.is_tensor, parts)):
@@ -276,9 +278,18 @@ def _check_layer(qkv, proj, heads, name=""):
         whole = part._base if part._is_view() else part
         if whole.grad_fn is not None:  # of torch.cat, .to(…), a product
             raise ValueError(f"{name}a tensor computed from weights is given: it is none of them")
-    if len({part.data_ptr() for part in parts}) < len(parts):
+        if 0 in part.stride():
+            raise ValueError(f"{name}rows of a weight are one in memory (expand); give its own")
+    if any(_overlap(*pair) for pair in combinations(parts, 2)):
         raise ValueError(f"{name}one weight is given twice; what is written first would be lost")
     _check_heads(heads, dim, name)
+
+
+def _overlap(a, b):
+    """Whether two contiguous tensors share a part of their memory."""
+    if a.device != b.device or not (a.is_contiguous() and b.is_contiguous()):
+        return a.data_ptr() == b.data_ptr()  # columns of one matrix interleave, and share nothing
+    return a.data_ptr() < b.data_ptr() + b.nbytes and b.data_ptr() < a.data_ptr() + a.nbytes
 
 
 def _check_heads(heads, dim, name=""):

@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minivit.trials import gives_the_same
+from minivit.runtime import uncompiled
+from minivit.trials import what_differs
 
 # What modules call the maps that minivit's attention holds in one, qkv.
 SEPARATE = re.compile(
@@ -83,6 +84,7 @@ def attention_layers(model) -> list[AttentionLayer]:
         raise ValueError(f"a model is expected, an nn.Module, and not {type(model).__name__}")
     layers, seen, crossing = [], (), set()
     for name, module in model.named_modules():
+        module = uncompiled(module)
         if isinstance(module, nn.TransformerDecoderLayer):
             crossing.add(module.multihead_attn)
         if seen and name.startswith(seen):
@@ -152,7 +154,8 @@ def own_tokens(layer, module, arguments, keywords):
     """
     if not getattr(module, "batch_first", True):
         raise ValueError(f"{layer.name!r} takes tokens before the batch; give batch_first=True")
-    given = inspect.signature(module.forward).bind_partial(*arguments, **keywords).arguments
+    signature = inspect.signature(uncompiled(module).forward)
+    given = signature.bind_partial(*arguments, **keywords).arguments
     tokens = next(iter(given.values()))
     others = [given[name] for name in ("key", "value") if name in given]
     if not all(other is tokens or torch.equal(other, tokens) for other in others):
@@ -172,7 +175,11 @@ def _is_set(value):
 
 def _looks_like_attention(module):
     own = type(module).__name__.lower()
-    children = [type(child).__name__.lower() for child in list(module.modules())[1:]]
+    children = [  # a child without weights, as a ScaledDotProductAttention, leaves them to this one
+        type(child).__name__.lower()
+        for child in list(module.modules())[1:]
+        if any(True for _ in child.parameters())
+    ]
     parts = [name for name, _ in module.named_children() if SEPARATE.fullmatch(name)]
     is_named = "attention" in own or own.endswith("attn")
     # Query, key, value and an MLP in one map, as in timm's parallel blocks.
@@ -201,9 +208,10 @@ def _read_layer(name, module):
     if is_torchs:
         return layer
     for tried in (layer, layer._replace(causal=True)):
-        if gives_the_same(module, tried):
+        difference = what_differs(module, tried)
+        if difference is None:
             return tried
-    raise _unknown(name, module, "gives other tokens than softmax attention with its weights")
+    raise _unknown(name, module, difference)
 
 
 def _unknown(name, module, reason):
@@ -267,6 +275,8 @@ def _check_not_shared(layers):
     owners = {}
     for layer in layers:
         for tensor in (layer.qkv, layer.proj):
-            other = owners.setdefault(id(tensor), layer.name)
+            # Two parameters may lie in one memory; on meta there is none.
+            place = id(tensor) if tensor.is_meta else (tensor.device, tensor.data_ptr())
+            other = owners.setdefault(place, layer.name)
             if other != layer.name:
                 raise ValueError(f"{other!r} and {layer.name!r} share a weight; each needs its own")

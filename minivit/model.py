@@ -219,12 +219,13 @@ def initial_positions(config):
 
 
 def sincos_positions(grid: int | tuple[int, int], dim: int) -> Float[Tensor, "patch dim"]:
-    """The 2-D sine and cosine table of MoCo v3 (arXiv 2104.02057), patches in row-major order.
+    """The 2-D sine and cosine table of MoCo v3 (arXiv 2104.02057), but for the order of its halves.
 
-    grid: patches along a side of a square, or (rows, columns). A quarter of the columns each for
-    sin and cos of the column, then of the row, at frequencies from 1 down towards 1/10000: the
-    inner product of two rows depends only on the patches' distance along either axis. Raises
-    ValueError for a grid that is neither, and where dim is not divisible by 4.
+    Patches stand in row-major order. grid: patches along a side of a square, or (rows, columns). A
+    quarter of the numbers each for sin and cos of the patch's column, then of its row, at
+    frequencies from 1 down towards 1/10000: the inner product of two rows depends only on the
+    patches' distance along either axis. Raises ValueError for a grid that is neither, and where dim
+    is not divisible by 4.
     """
     if not (is_count(grid) or is_pair(grid)):
         raise ValueError(f"grid is {grid!r}; it must be a whole number of patches, or two")

@@ -5,6 +5,7 @@ holds is ever executed.
 """
 
 import pickle
+import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,13 +45,16 @@ def load_pretrained(name_or_path: str | Path, *, heads: int | None = None) -> Vi
 
     A name of CATALOG is looked for in $MINIVIT_DATA, in the cache, then on the network; anything
     else is the path of a file of safetensors or torch.save. What shapes do not tell: norm_eps is
-    taken as 1e-6, the number of heads as that of ViT-Tiny, Small and Base where dim and depth are
-    theirs; for other sizes give `heads`. What DataParallel and torch.compile put before every
-    name, "module." and "_orig_mod.", is taken off. Raises ValueError where heads is missing or
-    contradicts the file, and for a file that is damaged, not the entry's, or not strictly such a
-    ViT.
+    taken as 1e-6, the number of heads, with a warning, as that of ViT-Tiny, Small and Base where
+    dim and depth are theirs; for other sizes give `heads`. What DataParallel and torch.compile put
+    before every name, "module." and "_orig_mod.", is taken off. Raises ValueError where heads is
+    missing or contradicts the file, and for a file that is damaged, not the entry's, or not
+    strictly such a ViT.
     """
-    return vit_of(open_checkpoint(name_or_path), heads)
+    file = open_checkpoint(name_or_path)
+    model = vit_of(file, heads)
+    _say_where_heads_are_assumed(file, heads, model.config.heads)
+    return model
 
 
 def load_or_untrained(name: str) -> tuple[ViT, str]:
@@ -79,7 +83,21 @@ def read_attention(name_or_path: str | Path, *, heads: int | None = None) -> Att
 
     For GPT-2, heads is known at the four published sizes.
     """
-    return attention_of(open_checkpoint(name_or_path), heads)
+    file = open_checkpoint(name_or_path)
+    weights = attention_of(file, heads)
+    if file.layout not in GPT2:
+        _say_where_heads_are_assumed(file, heads, weights.W_Q.shape[1])
+    return weights
+
+
+def _say_where_heads_are_assumed(file, heads, found):
+    """No size has one number of heads only: MoCo v3's ViT-S has 12, where others have 6."""
+    if heads is None and not heads_are_known(file):
+        warnings.warn(
+            f"{file.path}: {found} heads are assumed, as in most published models of this size; "
+            "the file does not tell. Give heads=… to be sure",
+            stacklevel=3,
+        )
 
 
 def open_checkpoint(name_or_path: str | Path) -> Opened:

@@ -10,6 +10,7 @@ import math
 import platform
 import re
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from importlib import resources
@@ -22,11 +23,13 @@ import torch
 
 from minivit.catalog import CATALOG
 from minivit.init import ATTENTION, BASES
+from minivit.runtime import is_number
 from minivit.storage import write_text
 
 # live: a look on which no choice rests. tuning: for choosing. final: the test set was read, once.
 ROLES = ("live", "tuning", "final")
 PRETRAINED = "pretrained"  # attention of a run that went on with published weights, its base
+LOADED = time.time()  # of this module, after all that it imports of the package
 EPOCH_KEYS = {"epoch", "train_loss", "validation_accuracy", "seconds"}
 
 
@@ -60,7 +63,7 @@ class Record:
         for field in fields(self):
             if not isinstance(getattr(self, field.name), field.type):
                 raise ValueError(f"{field.name} is {getattr(self, field.name)!r}, not {field.type}")
-        whole = all(isinstance(e, dict) and e.keys() >= EPOCH_KEYS for e in self.epochs)
+        whole = all(_is_epoch(epoch, n) for n, epoch in enumerate(self.epochs, start=1))
         attentions = [*ATTENTION, PRETRAINED]
         bases = CATALOG if self.attention == PRETRAINED else BASES
         accepted = {
@@ -70,7 +73,11 @@ class Record:
             "variant": (re.fullmatch(r"[\w=.,+-]*", self.variant), "letters, digits and =.,+-"),
             "role": (self.role in ROLES, f"one of {ROLES}"),
             "learning_rate": (0 < self.learning_rate < math.inf, "above 0 and finite"),
-            "epochs": (self.epochs and whole, f"a list, not empty, of {sorted(EPOCH_KEYS)}"),
+            "seed": (not isinstance(self.seed, bool), "an int"),
+            "epochs": (
+                self.epochs and whole,
+                f"a list, not empty, of {sorted(EPOCH_KEYS)}, in order",
+            ),
             "final_accuracy": (0 <= (self.final_accuracy or 0) <= 1, "from 0 to 1"),
         }
         for name, (good, values) in accepted.items():
@@ -84,6 +91,18 @@ class Record:
         arm = [self.scale, self.base, self.attention, *filter(None, [self.variant])]
         run = [f"lr{self.learning_rate:g}", f"seed{self.seed}", self.role]
         return "-".join([*arm, *run, hashlib.sha256(rest).hexdigest()[:6]]) + ".json"
+
+
+def _is_epoch(epoch, number):
+    """Whether it is the epoch of this number, with a loss and an accuracy that can be."""
+    if not (isinstance(epoch, dict) and epoch.keys() >= EPOCH_KEYS and epoch["epoch"] == number):
+        return False
+    accuracy = epoch["validation_accuracy"]
+    return (
+        is_number(epoch["train_loss"])
+        and math.isfinite(epoch["train_loss"])
+        and (accuracy is None or (is_number(accuracy) and 0 <= accuracy <= 1))
+    )
 
 
 def write_record(record, folder):
@@ -188,9 +207,13 @@ def loaded_commit():
     """`current_commit()` as it was when this process first asked: that of the code in its memory.
 
     A checkout may move on while a process trains for hours with what it loaded before. So ask
-    before a run, not after it.
+    before a run, not after it. dirty also where a file of the package was written after this
+    process had begun to load it, as in a notebook that stays open over a commit.
     """
-    return current_commit()
+    commit, dirty = current_commit()
+    sources = Path(__file__).parent.rglob("*.py")
+    changed = any(source.stat().st_mtime > LOADED for source in sources)
+    return commit, dirty or (commit is not None and changed)
 
 
 def describe_machine(device):
@@ -206,7 +229,7 @@ def describe_machine(device):
 
 def _read(file):
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = json.loads(file.read_text(encoding="utf-8"), parse_constant=_refused)
         odd = {field.name for field in fields(Record)} ^ set(found)
         if odd:
             raise ValueError(f"fields missing or unknown: {', '.join(map(str, odd))}")
@@ -214,6 +237,10 @@ def _read(file):
     # What json, UTF-8, a number for an object and a thousand brackets raise.
     except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{file}: not a record ({error})") from error
+
+
+def _refused(constant):
+    raise ValueError(f"{constant} is no JSON")
 
 
 def _by_seed(records):

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import threading
 import time
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -153,15 +154,31 @@ class Stopwatch:
         return time.perf_counter() - self.started
 
 
+_one_at_a_time, _counting, _here = threading.Lock(), threading.Lock(), threading.local()
+_waiting = []  # for each thread that is in `one_thread` or wants to be: torch's threads outside
+
+
 @contextlib.contextmanager
 def one_thread():
-    """Runs torch's CPU operations on one thread each inside the block."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    """Runs torch's CPU operations on one thread each inside the block.
+
+    Python threads take turns: torch's number of threads is one for the process, and who came while
+    another is inside would take its 1 for the number to go back to.
+    """
+    if getattr(_here, "inside", False):
         yield
-    finally:
-        torch.set_num_threads(threads)
+        return
+    with _counting:
+        _waiting.append(_waiting[0] if _waiting else torch.get_num_threads())
+    with _one_at_a_time:
+        _here.inside = True
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            _here.inside = False
+            with _counting:
+                torch.set_num_threads(_waiting.pop())
 
 
 def cpu_cores():

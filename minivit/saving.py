@@ -14,15 +14,21 @@ MOST_TOKENS = 2**16  # that a file may ask for: an image of 4096 × 4096 pixels 
 def save_model(model, path) -> None:
     """Writes weights, configuration and a digest to one safetensors file: whole, or not at all.
 
-    A model that torch.compile wrapped is written as if it were not. Raises ValueError for a model
-    of another library and for one whose fixed positions were changed; OSError where the file can't
-    be written.
+    A model that torch.compile wrapped, or a part of it, is written as if it were not. Raises
+    ValueError for a model of another library, for one whose fixed positions were changed, and for
+    one whose weights are not those of its configuration (another head, say); OSError where the file
+    can't be written.
     """
     model = uncompiled(model)
     if not isinstance(model, ViT):
         raise ValueError(f"{type(model).__name__} is not minivit's ViT; keep its state_dict")
     check_positions(model)
-    write_tensors(path, model.state_dict(), {"config": asdict(model.config)})
+    weights = {n.replace("_orig_mod.", ""): v for n, v in model.state_dict().items()}
+    try:
+        _check_fit(model.config, weights)
+    except ValueError as error:
+        raise ValueError(f"the model was changed after it was made ({error})") from error
+    write_tensors(path, weights, {"config": asdict(model.config)})
 
 
 def check_positions(model):
@@ -52,6 +58,16 @@ def with_weights(config, weights):
     Raises ValueError where they do not fit exactly, before any memory is taken: what a file says of
     itself may be wrong by any factor.
     """
+    _check_fit(config, weights)
+    # The constructor draws weights; none is kept.
+    with torch.device("cpu"), torch.random.fork_rng(devices=[]):
+        model = ViT(config)
+    model.load_state_dict(weights)
+    return model.eval()
+
+
+def _check_fit(config, weights):
+    """Raises ValueError unless these weights are those of a ViT of this shape; takes no memory."""
     blocks = {name.split(".")[1] for name in weights if name.startswith("blocks.")}
     if config.depth != len(blocks):
         raise ValueError(f"depth is {config.depth}, but there are weights of {len(blocks)} blocks")
@@ -60,11 +76,6 @@ def with_weights(config, weights):
     try:
         with torch.device("meta"):
             ViT(config).load_state_dict(weights, assign=True)
-        # The constructor draws weights; none is kept.
-        with torch.device("cpu"), torch.random.fork_rng(devices=[]):
-            model = ViT(config)
-        model.load_state_dict(weights)
     except (RuntimeError, TypeError, OverflowError) as error:
         # Names what is missing, unexpected or of another shape, in several lines.
         raise ValueError(" ".join(str(error).split())[:600]) from error
-    return model.eval()

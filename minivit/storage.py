@@ -41,9 +41,10 @@ def atomic_path(path):
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
-        # safetensors' files are for their owner alone; a class shares its cache. The owner may
-        # write in any case: Windows marks folders read-only, and means nothing by it.
-        os.chmod(temporary, path.parent.stat().st_mode & 0o666 | 0o600)
+        # safetensors' files are for their owner alone; a class shares its cache, which is read, and
+        # replaced, never written into. The owner may write in any case: Windows marks folders
+        # read-only, and means nothing by it.
+        os.chmod(temporary, path.parent.stat().st_mode & 0o644 | 0o600)
         _replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -70,7 +71,8 @@ def write_tensors(path, tensors, metadata=None):
     """Writes a safetensors file that carries its own digest.
 
     tensors: a dict of name → tensor, any device. metadata: a dict of name → anything JSON can hold.
-    Raises OSError that names the file where the disk is full or the folder is closed.
+    Raises OSError that names the file where the disk is full or the folder is closed, ValueError
+    for tensors that share memory.
     """
     from safetensors.torch import save_file
 
@@ -78,7 +80,15 @@ def write_tensors(path, tensors, metadata=None):
     notes = {name: json.dumps(value) for name, value in (metadata or {}).items()}
     notes[DIGEST_KEY] = tensor_digest(tensors, notes)
     with _or_unchanged(path), atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata=notes)
+        try:
+            save_file(tensors, temporary, metadata=notes)
+        except RuntimeError as error:
+            if "share memory" not in str(error):
+                raise
+            raise ValueError(
+                f"{path}: some of these tensors are one in memory, as tied weights are, and a file "
+                f"would part them; give each its own ({' '.join(str(error).split())[:300]})"
+            ) from error
 
 
 @contextmanager

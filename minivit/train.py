@@ -273,6 +273,12 @@ def _check_fits(model, image_set):
         raise ValueError(f"images of {image_set.name} are {shape}; the model takes {taken}")
     if classes != config.classes:
         raise ValueError(f"{image_set.name} has {classes} classes, the model {config.classes}")
+    half = {p.dtype for p in model.parameters()} & {torch.float16, torch.bfloat16}
+    if half:
+        raise ValueError(
+            f"the weights are {', '.join(map(str, half))}; use model.float(), and `precision` for "
+            "what is to be computed in fewer bits"
+        )
 
 
 def _are_betas(value):

@@ -8,14 +8,15 @@ from minivit.runtime import in_eval_mode, stream
 
 @torch.no_grad()
 @torch.autocast("cpu", enabled=False)
-def gives_the_same(module, layer):
-    """Whether the module gives what softmax attention gives, for six tokens in some arrangement.
+def what_differs(module, layer):
+    """Says how the module differs from softmax attention on six tokens, in words; None: it doesn't.
 
     layer: the AttentionLayer that it is taken for. Both are run in float32 on the CPU, with weights
     drawn here: under a proj of zeros, as some begin, every layout of the weights gives the same.
+    Tokens are given in three arrangements, of which a module may take one only.
     """
     if any(buffer.is_meta for buffer in module.buffers()):
-        return True  # nothing is known of what it holds besides its weights
+        return None  # nothing is known of what it holds besides its weights
     dim, generator = len(layer.proj), stream(0, "six tokens")
 
     def drawn(*shape):
@@ -34,6 +35,7 @@ def gives_the_same(module, layer):
     x = drawn(1, 6, dim)
     whole = known.forward(x)
     windows = known.forward(x.view(2, 3, dim)).view(1, 6, dim)
+    failures, has_answered = [], False
     with in_eval_mode(module):
         for given, back, expected in (
             (x, lambda y: y, (whole,)),
@@ -41,12 +43,20 @@ def gives_the_same(module, layer):
             (x.mT.reshape(1, dim, 2, 3), lambda y: y.flatten(2).mT, (whole,)),  # channels first
         ):
             try:
-                found = back(torch.func.functional_call(_Bare(module), held, (given,))).float()
-            except Exception:  # it takes tokens in another arrangement, or more than tokens
+                found = torch.func.functional_call(_Bare(module), held, (given,))
+                if not torch.is_tensor(found):
+                    failures.append(f"it gives a {type(found).__name__}, not a tensor")
+                    continue
+                found = back(found).float()
+            except Exception as error:  # another arrangement is wanted, or more than tokens
+                failures.append(f"{type(error).__name__}: {error}")
                 continue
+            has_answered = True
             if any(_is_near(found, each) for each in expected):
-                return True
-    return False
+                return None
+    if has_answered:
+        return "gives other tokens than softmax attention with its weights"
+    return f"could not be tried on six tokens ({failures[0]})"
 
 
 class _Bare(nn.Module):
@@ -61,7 +71,7 @@ class _Bare(nn.Module):
 
 
 def _on_cpu(tensors):
-    moved = {name: each.cpu() for name, each in tensors.items()}
+    moved = {name: each.detach().cpu().clone() for name, each in tensors.items()}  # it may count
     return {n: each.float() if each.is_floating_point() else each for n, each in moved.items()}
 
 

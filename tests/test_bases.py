@@ -7,6 +7,7 @@ import torch
 from models import KINDS, tiny_vit
 from scipy.stats import ks_2samp
 from torch import nn
+from torch.nn.utils import parametrizations, prune
 
 from minivit.bases import BASES, torch_default_, vit_trunc_normal_
 from minivit.model import ViT, ViTConfig, initial_positions
@@ -100,11 +101,45 @@ def with_wider_keys():
     return model
 
 
+def with_pruned_weights():
+    model = tiny_vit("minivit")
+    prune.random_unstructured(model.blocks[-1].mlp.fc1, "weight", 0.1)
+    return model
+
+
+def with_normed_weights():
+    model = tiny_vit("minivit")
+    parametrizations.weight_norm(model.head)
+    return model
+
+
+def with_biased_keys():
+    model = tiny_vit("torchvision")
+    layer = nn.MultiheadAttention(48, 3, add_bias_kv=True, batch_first=True)
+    return nn.Sequential(model, nn.ModuleDict({"pool": layer}))
+
+
+class Adapted(nn.Linear):
+    def __init__(self, *sizes):
+        super().__init__(*sizes)
+        self.lora_A = nn.Parameter(torch.ones(2, self.in_features))
+
+
+def with_adapter():
+    model = tiny_vit("minivit")
+    model.head = Adapted(*reversed(model.head.weight.shape))
+    return model
+
+
 @pytest.mark.parametrize(
     "made, sentence",
     [
         (with_gamma, r"'blocks\.1\.gamma'"),
         (with_wider_keys, r"self_attention.* has keys or values of another width"),
+        (with_pruned_weights, r"'blocks\.1\.mlp\.fc1\.weight_orig'"),
+        (with_normed_weights, r"'head\.parametrizations\.weight\.original0'"),
+        (with_biased_keys, r"'1\.pool.*(appends biases|bias_k)"),
+        (with_adapter, r"'head\.lora_A'"),
     ],
 )
 @pytest.mark.parametrize("base", BASES)

@@ -294,6 +294,27 @@ class TwoInputs(Attention):
         return super().forward(x + context)
 
 
+class WithMaps(Attention):
+    def forward(self, x):
+        return super().forward(x), None
+
+
+class NeedsPackage(Attention):
+    def forward(self, x):
+        raise ImportError("flash_attn is not there")
+
+
+class ScaledDotProductAttention(nn.Module):
+    """Of many a tutorial: no weights of its own."""
+
+
+class TutorialAttention(nn.Module):
+    def __init__(self, dim):
+        super().__init__()
+        self.w_qs, self.w_ks, self.fc = (nn.Linear(dim, dim) for _ in range(3))
+        self.attention = ScaledDotProductAttention()
+
+
 class Doubled(nn.MultiheadAttention):
     def forward(self, query, *rest, **named):
         return super().forward(2 * query, *rest, **named)
@@ -335,7 +356,10 @@ def pruned(module):
         (lambda: HeadsLast(ViTConfig(dim=48)), "gives other tokens than softmax attention"),
         (lambda: Backwards(ViTConfig(dim=48)), "gives other tokens than softmax attention"),
         (lambda: faint(Colder(ViTConfig(dim=48))), "gives other tokens than softmax attention"),
-        (lambda: TwoInputs(ViTConfig(dim=48)), "gives other tokens than softmax attention"),
+        (lambda: TwoInputs(ViTConfig(dim=48)), r"could not be tried on six tokens \(TypeError: .*"),
+        (lambda: WithMaps(ViTConfig(dim=48)), "six tokens .it gives a tuple, not a tensor"),
+        (lambda: NeedsPackage(ViTConfig(dim=48)), "six tokens .ImportError: flash_attn is"),
+        (lambda: TutorialAttention(48), "is an attention that minivit does not know"),
         (lambda: pruned(timm_attention()), "computes its weights from others"),
         (lambda: normed(timm_attention(), "proj"), "computes its weights from others"),
         (lambda: normed(nn.MultiheadAttention(48, 3), "out_proj"), "computes its weights"),
@@ -448,6 +472,37 @@ def test_another_layout_is_refused_whatever_the_weights_are(value):
     if value is not None:
         nn.init.constant_(model["attention"].proj.weight, value)
     with pytest.raises(ValueError, match=r"'attention' \(HeadMajor\) gives other tokens than"):
+        attention_layers(model)
+
+
+def test_a_module_that_counts_its_calls_has_none_counted():
+    class Counting(Attention):
+        def __init__(self, config):
+            super().__init__(config)
+            self.register_buffer("calls", torch.zeros(()))
+
+        def forward(self, x):
+            self.calls += 1
+            return super().forward(x)
+
+    module = Counting(ViTConfig(dim=48))
+    assert len(attention_layers(nn.ModuleDict({"attn": module}))) == 1 and module.calls == 0
+
+
+def test_an_attention_that_is_compiled_is_read_as_the_one_inside():
+    model, x = tiny_vit("timm"), torch.randn(2, 3, 16, 16)
+    expected, plain = attention_maps(model, x), attention_layers(model)
+    model.blocks[0].attn = torch.compile(model.blocks[0].attn, backend="eager")
+    found = attention_layers(model)
+    assert [each.name for each in found] == [each.name for each in plain]
+    assert all(a.qkv is b.qkv and a.proj is b.proj for a, b in zip(found, plain, strict=True))
+    assert torch.equal(attention_maps(model, x), expected)
+
+
+def test_layers_whose_weights_lie_in_one_memory_are_refused():
+    model = tiny_vit("timm")
+    model.blocks[1].attn.qkv.weight = nn.Parameter(model.blocks[0].attn.qkv.weight.data)
+    with pytest.raises(ValueError, match=r"'blocks.0.attn' and 'blocks.1.attn' share a weight"):
         attention_layers(model)
 
 

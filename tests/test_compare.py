@@ -1,8 +1,10 @@
 """A comparison: what its arms share, what it keeps, and what it says when something goes wrong."""
 
+import math
 import multiprocessing
 import re
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -86,6 +88,7 @@ def test_the_test_set_is_read_in_the_precision_of_the_recipe(data, task, monkeyp
 def test_a_record_names_the_code_that_was_loaded_not_what_the_checkout_is_later(task, monkeypatch):
     found = [("loaded", False)]
     monkeypatch.setattr(records_module, "current_commit", lambda: found[-1])
+    monkeypatch.setattr(records_module, "LOADED", math.inf)  # whatever is edited meanwhile
     records_module.loaded_commit.cache_clear()
     try:
         record = run_arm(arm(), task, callback=lambda _: found.append(("pulled", True)))
@@ -94,6 +97,30 @@ def test_a_record_names_the_code_that_was_loaded_not_what_the_checkout_is_later(
         records_module.loaded_commit.cache_clear()
     assert len(found) == 3
     assert [(r.commit, r.dirty) for r in (record, again)] == [("loaded", False)] * 2
+
+
+def test_code_that_was_written_after_the_process_began_is_not_that_of_its_commit(monkeypatch):
+    """A notebook that stays open while its package is edited and committed."""
+    monkeypatch.setattr(records_module, "current_commit", lambda: ("committed", False))
+    newest = max(p.stat().st_mtime for p in Path(records_module.__file__).parent.rglob("*.py"))
+    try:
+        for loaded, dirty in ((newest + 1, False), (newest - 1, True)):
+            records_module.loaded_commit.cache_clear()
+            monkeypatch.setattr(records_module, "LOADED", loaded)
+            assert records_module.loaded_commit() == ("committed", dirty)
+    finally:
+        records_module.loaded_commit.cache_clear()
+
+
+def test_a_final_run_is_made_once(task, data, monkeypatch):
+    monkeypatch.setattr(protocol, "SCALES", {RECIPE.name: RECIPE})
+    monkeypatch.setattr(protocol, "current_commit", lambda: ("abc", False))
+    final = prepare(RECIPE, data, task.folder, role="final")
+    first = run_arm(arm(), final)
+    with pytest.raises(ValueError, match="has this final run: the test images are read once"):
+        run_arm(arm(), final)
+    assert compare([arm()], final, processes=1) == [first]
+    run_arm(arm(), task), run_arm(arm(), task)  # a look may be taken again
 
 
 @pytest.mark.integration
@@ -217,7 +244,7 @@ def test_the_table_pairs_seeds(task):
     values = {(r.attention, r.seed): 0.0 for r in records}
     values |= {("plain", 0): 0.2, ("plain", 1): 0.4, ("mimetic", 0): 0.3, ("mimetic", 1): 0.5}
     made = [
-        replace(r, epochs=[{**r.epochs[-1], "validation_accuracy": values[r.attention, r.seed]}])
+        replace(r, epochs=[{**r.epochs[0], "validation_accuracy": values[r.attention, r.seed]}])
         for r in records
     ]
     text = table(made)
@@ -225,7 +252,8 @@ def test_the_table_pairs_seeds(task):
     assert "+10.0  [+10.0, +10.0]" in text, "paired: the spread over seeds cancels"
     assert "One seed" not in text and "One seed is a look" in table(made[:1])
     assert curves(made)["torch_default"]["mimetic"] == [[0.3], [0.5]]
-    falling = replace(made[0], epochs=[*made[-1].epochs, *made[0].epochs])  # 0.5, then 0.2
+    second = {**made[0].epochs[0], "epoch": 2}
+    falling = replace(made[0], epochs=[*made[-1].epochs, second])  # 0.5, then 0.2
     assert last_accuracy(falling) == 0.2, "of the last epoch, not the best"
     assert last_accuracy(replace(falling, final_accuracy=0.1)) == 0.1
 

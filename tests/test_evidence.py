@@ -159,6 +159,9 @@ def test_what_withstands_that_all_are_asked_at_once():
     # 0.02 fails at 0.05 / 3, and with it all that come after, 0.04 at 0.05 / 1 too.
     assert withstand([of(p) for p in (0.01, 0.02, 0.03, 0.04)]) == [True, False, False, False]
     assert withstand([]) == [] and withstand([of(0.04, n=3)]) == [True]
+    alone = summarise([0.02])  # of one run nothing is known
+    assert p_value(alone) == 1 and withstand([alone, of(0.01)]) == [False, True]
+    assert p_value(summarise([0.0, 0.0])) == 1 and p_value(summarise([0.1, 0.1])) == 0
 
 
 def test_a_verdict_on_a_claim_follows_from_the_interval():

@@ -234,10 +234,8 @@ MUTANTS = {
     ],
     "QK scalars in OV": [("settings.beta_ov * identity", "settings.beta_qk * identity")],
     "noise depends on the switches": [("normal(heads + 1,", "normal(heads + ov,")],
-    "switches ignored": [
-        ("    if ov:\n", "    if True:\n"),
-        ("pairs.pop() if ov else", "pairs.pop() if True else"),
-    ],
+    "switches ignored": [("        if ov:\n", "        if True:\n")],
+    "the other switch ignored": [("        if qk:\n", "        if True:\n")],
     "control without the root": [("factor.square().mean().sqrt()", "factor.square().mean()")],
     "control with shared noise": [
         ("zip(factors, noise, strict=True)", "zip(factors, [noise[0]] * 4, strict=True)")
@@ -448,11 +446,39 @@ def test_what_is_no_weight_of_a_model_is_refused():
         minivit.init.mimetic_attention_((q, k), proj, 4)
     with pytest.raises(ValueError, match="heads is True"):
         minivit.init.mimetic_factors(32, True)
+    with pytest.raises(ValueError, match="qk and ov are both False"):
+        minivit.init.mimetic_attention_((q, v, k), proj, 4, qk=False, ov=False)
+    with pytest.raises(ValueError, match=r"are one in memory .expand"):
+        minivit.init.mimetic_attention_((q, torch.zeros(1, 32).expand(32, 32), v), proj, 4)
+    rows = torch.zeros(112, 32)  # the last of qkv would be the first of proj
+    with pytest.raises(ValueError, match="one weight is given twice"):
+        minivit.init.mimetic_attention_(rows[:96], rows[80:], 4)
+    assert not rows.any()
     before = [each.clone() for each in (q, v, proj)]
     for qkv in ((q, q, v), (q, v, q.detach())):
         with pytest.raises(ValueError, match="one weight is given twice"):
             minivit.init.mimetic_attention_(qkv, proj, 4)
     assert all(map(torch.equal, before, (q, v, proj)))
+
+
+def test_columns_of_one_matrix_share_nothing():
+    """As in a layer that stores x @ W: query, key and value side by side, each given as its .T."""
+    W, proj = torch.zeros(32, 96), torch.zeros(32, 32)
+    minivit.init.mimetic_attention_([part.T for part in W.split(32, 1)], proj, 4)
+    assert (W.split(32, 1)[2] @ proj.T).diagonal().mean() < -0.3
+
+
+def test_a_warning_points_at_the_line_that_called_in():
+    """Through however many functions of this package, and their decorators."""
+    small = timms()
+
+    def arm(model):
+        return minivit.init.initialize_(model, "torch_default", "ov_flipped", seed=0)
+
+    for write in (minivit.init.mimetic_, minivit.init.rotated_, arm):
+        with pytest.warns(UserWarning, match="positions .pos_embed. start with") as caught:
+            write(small)
+        assert {each.filename for each in caught} == {__file__}
 
 
 def timms(**options):

@@ -284,6 +284,28 @@ def test_a_compiled_model_is_saved_as_the_one_inside(tmp_path):
     assert all(map(torch.equal, again.state_dict().values(), model.state_dict().values()))
 
 
+def test_a_model_with_a_compiled_block_is_saved_as_the_one_inside(tmp_path):
+    model, path = model_of(), tmp_path / "model.safetensors"
+    expected = {name: value.clone() for name, value in model.state_dict().items()}
+    model.blocks[0] = torch.compile(model.blocks[0], backend="eager")
+    save_model(model, path)
+    again = load_model(path).state_dict()
+    assert again.keys() == expected.keys()
+    assert all(torch.equal(again[name], expected[name]) for name in expected)
+
+
+def test_what_could_not_be_loaded_is_not_saved(tmp_path):
+    path = tmp_path / "model.safetensors"
+    other_head, tied = model_of(), model_of()
+    other_head.head = torch.nn.Linear(SMALL.dim, 7)
+    with pytest.raises(ValueError, match=r"was changed after it was made .*head.weight"):
+        save_model(other_head, path)
+    tied.blocks[1].attn.qkv.weight = tied.blocks[0].attn.qkv.weight
+    with pytest.raises(ValueError, match=r"one in memory, as tied weights are.*attn.qkv.weight"):
+        save_model(tied, path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_default_device_of_the_caller_is_not_that_of_a_loaded_model(tmp_path):
     """Meta stands for a GPU."""
     model, path = model_of(), tmp_path / "model.safetensors"

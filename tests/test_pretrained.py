@@ -8,6 +8,7 @@ import math
 import pickle
 import sys
 import threading
+import warnings
 from dataclasses import asdict, replace
 from urllib.error import URLError
 
@@ -162,7 +163,13 @@ def test_heads_are_taken_from_published_sizes_alone(tmp_path):
     path = tmp_path / "weights.pth"
     shape = {"dim": 192, "heads": 3}
     saved(tiny_vit("timm", depth=12, **shape).state_dict(), path)
-    assert load_pretrained(path).config.heads == 3
+    with pytest.warns(UserWarning, match=r"weights.pth: 3 heads are assumed"):
+        assert load_pretrained(path).config.heads == 3
+    with pytest.warns(UserWarning, match=r"weights.pth: 3 heads are assumed"):
+        assert AttentionWeights.load(path).W_Q.shape[1] == 3
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert load_pretrained(path, heads=3).config.heads == 3
     saved(tiny_vit("timm", depth=2, **shape).state_dict(), path)
     with pytest.raises(ValueError, match=r"can't be seen \(dim is 192\); give heads="):
         load_pretrained(path)

@@ -117,19 +117,25 @@ def test_the_folder_beside_the_module_is_what_ships(tmp_path):
         ("role", "best"),
         ("seed", "0"),
         ("learning_rate", 0.0),
-        ("learning_rate", math.nan),
+        ("seed", True),
+        ("learning_rate", 1e999),
         ("epochs", []),
         ("epochs", [{"epoch": 1}]),
         ("epochs", [1]),
+        ("epochs", [{**EPOCHS[0], "train_loss": "low"}]),
+        ("epochs", [{**EPOCHS[0], "validation_accuracy": 55.0}]),
+        ("epochs", [{**EPOCHS[0], "validation_accuracy": True}]),
+        ("epochs", [{**EPOCHS[0], "epoch": 2}]),
+        ("epochs", [EPOCHS[0], EPOCHS[0]]),
         ("final_accuracy", 55.0),
-        ("final_accuracy", math.nan),
         ("dirty", None),
         ("recipe", "laptop"),
     ],
 )
 def test_a_file_with_a_bad_field_is_named_with_the_field(tmp_path, name, value):
     path = write_record(RECORD, tmp_path)
-    path.write_text(json.dumps({**json.loads(path.read_text()), name: value}))
+    text = json.dumps({**json.loads(path.read_text()), name: value}).replace("Infinity", "1e999")
+    path.write_text(text)
     with pytest.raises(ValueError, match=name) as caught:
         load_records(tmp_path)
     assert path.name in str(caught.value)
@@ -147,6 +153,8 @@ def test_a_damaged_file_is_named(tmp_path):
         ("[]", "not a record"),
         (json.dumps({**fields, "colour": 1}), "missing or unknown: colour"),
         (json.dumps(fewer), "missing or unknown: seed"),
+        (json.dumps({**fields, "learning_rate": math.nan}), "NaN is no JSON"),
+        (json.dumps({**fields, "final_accuracy": -math.inf}), "-Infinity is no JSON"),
     ]:
         path.write_text(text)
         with pytest.raises(ValueError, match=words) as caught:
@@ -160,9 +168,10 @@ def test_a_damaged_file_is_named(tmp_path):
 
 
 def test_nan_is_never_written(tmp_path):
-    bad = replace(RECORD, epochs=[{**EPOCHS[0], "train_loss": math.nan}])
+    with pytest.raises(ValueError, match="epochs is"):
+        replace(RECORD, epochs=[{**EPOCHS[0], "train_loss": math.nan}])
     with pytest.raises(ValueError):
-        write_record(bad, tmp_path)
+        write_record(replace(RECORD, recipe={"margin": math.nan}), tmp_path)
     assert not list(tmp_path.iterdir())
 
 

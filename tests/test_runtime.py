@@ -1,5 +1,8 @@
 """Device, precision with its reason, and random streams that do not depend on one another."""
 
+import threading
+import time
+
 import pytest
 import torch
 
@@ -61,6 +64,34 @@ def test_one_thread_gives_the_threads_back_after_an_error():
         assert torch.get_num_threads() == 1
         raise ZeroDivisionError
     assert torch.get_num_threads() == before
+
+
+def test_threads_that_overlap_in_one_thread_all_get_theirs_back():
+    """The second comes while the first is inside, and would go back to the first one's 1."""
+    before, entered, seen = torch.get_num_threads(), threading.Event(), []
+
+    def first():
+        with one_thread():
+            entered.set()
+            time.sleep(0.3)
+        seen.append(torch.get_num_threads())
+
+    def second():
+        entered.wait()
+        with one_thread(), one_thread():
+            seen.append(torch.get_num_threads())
+        seen.append(torch.get_num_threads())
+
+    torch.set_num_threads(4)
+    try:
+        both = [threading.Thread(target=each) for each in (first, second)]
+        for each in both:
+            each.start()
+        for each in both:
+            each.join()
+        assert sorted(seen) == [1, 4, 4] and torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_number_beyond_the_last_gpu_is_a_sentence(monkeypatch):

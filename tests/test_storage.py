@@ -212,6 +212,13 @@ def test_others_may_read_what_lies_in_a_folder_that_they_may_read(written):
     assert path.stat().st_mode & 0o777 == 0o644
 
 
+def test_nobody_else_may_write_into_a_file_even_where_all_may_make_files(written):
+    path, _ = written
+    path.parent.chmod(0o1777)  # as /tmp
+    write_tensors(path, {"a": torch.ones(2)})
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
 def test_a_tilde_is_the_home_folder_for_writers_and_readers(tmp_path, monkeypatch):
     for name in ("HOME", "USERPROFILE"):
         monkeypatch.setenv(name, str(tmp_path))

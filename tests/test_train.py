@@ -693,7 +693,9 @@ def test_another_run_is_refused_by_the_name_of_what_differs(tmp_path):
         ({"train": a_set().subset(48, seed=0)}, "training images is "),  # of the same data
         ({"eval": a_set(32, seed=1).subset(16, seed=0)}, "validation images is "),
         ({"model": a_model(seed=1)}, "starts from other weights"),
-        ({"model": frozen}, "trained parameters is "),
+        ({"model": frozen}, "frozen parameters is [] there and ['head.weight', 'head.bias'] here"),
+        ({"train": replace(a_set(), mean=(0.4, 0.4, 0.4))}, "normalization is "),
+        ({"eval": replace(a_set(32, seed=1), std=(0.4, 0.4, 0.4))}, "normalization is "),
     ]:
         run = {**usual, "seed": 0, **change}
         with pytest.raises(ValueError, match="holds another run") as caught:
@@ -707,6 +709,16 @@ def test_another_run_is_refused_by_the_name_of_what_differs(tmp_path):
             )
         assert words in str(caught.value)
     assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_weights_are_refused_before_anything_is_written(tmp_path, dtype):
+    model, file = a_model().to(dtype), tmp_path / "run.safetensors"
+    with pytest.raises(ValueError, match=r"the weights are torch.b?float16; use model.float"):
+        train(model, a_set(), None, CONFIG, checkpoint=file)
+    with pytest.raises(ValueError, match=r"the weights are torch.b?float16; use model.float"):
+        evaluate(model, a_set())
+    assert not file.exists()
 
 
 def test_the_arms_of_one_seed_start_from_weights_that_a_checkpoint_tells_apart():

@@ -26,7 +26,7 @@ FACTORS = ("W_Q", "W_K", "W_V", "W_O")
 PRODUCTS = ("qk", "ov_heads", "ov", "qk_gain", "ov_gain")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Reading:
     """The attention of one checkpoint, as numbers and, where weights is not None, as weights.
 
