@@ -49,7 +49,7 @@ def _grade(submissions, keys, secret, out, solution, limits, workers, say):
     records = {each.learner: _kept(out, each, mark) for each in submissions}
     todo = [each for each in submissions if records[each.learner] is None]
     before = {each.learner: _points_before(out, each, mark) for each in submissions}
-    withheld = sorted({name for key in keys for name in key.withheld})
+    withheld = sorted({name for key in keys for name in key.question.withheld})
     if todo:
         with Sandbox(withheld) as box:
             require_full_marks(grade_one(box, solution, keys, secret, limits))

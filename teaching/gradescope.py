@@ -90,7 +90,7 @@ def run(base=BASE, solutions=SOLUTIONS):
     notebook = exercise(None, solutions)
     keys = questions_of(notebook, (ROOT / ASKED).read_text(encoding="utf-8"))
     secret = read_secret(TERM_FILE)
-    withheld = sorted({name for key in keys for name in key.withheld})
+    withheld = sorted({name for key in keys for name in key.question.withheld})
     hidden = [base / name for name in ("submission", "results")]
     hidden += [Path(__file__).parent, TERM_FILE, notebook]
     submission = _submission(base)

@@ -339,7 +339,7 @@ def test_what_is_handed_out_gets_nothing(tmp_path):
 
 
 def test_package_for_grading_lacks_what_is_asked_for(tmp_path):
-    package = learner_package(tmp_path, ALL_KEYS["qk-head"].withheld)
+    package = learner_package(tmp_path, ALL_KEYS["qk-head"].question.withheld)
     text = (package / "init.py").read_text("utf-8")
     assert "linalg.svd" not in text and "def mimetic_" in text
     assert not (package / "checks" / "questions").exists()
@@ -349,7 +349,7 @@ def test_package_for_grading_lacks_what_is_asked_for(tmp_path):
 
 
 def test_package_for_grading_has_the_examples_of_a_notebook_and_no_judge(tmp_path):
-    learner_package(tmp_path, ALL_KEYS["sick-layer"].withheld)
+    learner_package(tmp_path, ALL_KEYS["sick-layer"].question.withheld)
     code = (
         "import sys; from minivit.checks import check, examples\n"
         "check('sick-layer', None)\n"
@@ -371,7 +371,7 @@ def test_what_a_sandbox_shows_can_be_read_by_its_user(tmp_path, monkeypatch):
         path.chmod(0o700 if path.is_dir() else 0o600)
     monkeypatch.setattr(minivit, "__file__", str(closed / "__init__.py"))
     monkeypatch.setattr(Sandbox, "_start", lambda self: None)
-    with Sandbox(ALL_KEYS["qk-head"].withheld) as box:
+    with Sandbox(ALL_KEYS["qk-head"].question.withheld) as box:
         inside = Path(box.folder.name)
         for path in (inside, *inside.rglob("*")):
             assert path.stat().st_mode & 0o777 == (0o755 if path.is_dir() else 0o644), path

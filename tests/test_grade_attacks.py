@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def box():
-    with Sandbox(KEY.withheld) as sandbox:
+    with Sandbox(KEY.question.withheld) as sandbox:
         yield sandbox
 
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 def test_a_fork_bomb_takes_no_process_from_the_sandbox_beside_it():
     """Started by root, all processes of one user share the limit on their number."""
-    with Sandbox(KEY.withheld) as bombed, Sandbox(KEY.withheld) as quiet:
+    with Sandbox(KEY.question.withheld) as bombed, Sandbox(KEY.question.withheld) as quiet:
         bomb = ATTACKS["fork bomb in a cell"][0]
         beside = threading.Thread(target=lambda: marked(bombed, bomb))
         beside.start()
@@ -64,7 +64,7 @@ def test_load_takes_no_time_from_a_learner(one_busy_core):
     """A second of work gets one and a half by the clock, and on this core needs more than that."""
     second = "import time\nwhile time.process_time() < 1: pass"
     limits = LIMITS._replace(call=2, wall=0.75)
-    with Sandbox(KEY.withheld) as box:
+    with Sandbox(KEY.question.withheld) as box:
         record = marked(box, in_call(second), limits=limits)
         assert record["points"] == FULL, record["questions"][0]["cases"]
         record = marked(box, in_call("import time\ntime.sleep(60)"), limits=limits)
@@ -88,7 +88,7 @@ def test_memory_holds_nothing_of_the_learner_before():
     own = f"\nkept = 'ann-' + '{secrets.token_hex(16)}'\n"
     known = f"ann-{secrets.token_hex(16)}"
     limits = LIMITS._replace(memory=2_000_000_000, cells=60)
-    with Sandbox(KEY.withheld) as box:
+    with Sandbox(KEY.question.withheld) as box:
         record = marked(box, [own, SCAN, "worked = bool(found)", IF], limits=limits)
         assert record["points"] == FULL, record  # it does find what is there
         for number in range(3):

@@ -21,7 +21,7 @@ except ValueError as error:
 @pytest.mark.parametrize("solved", sorted(SOLUTIONS.glob("*.ipynb")), ids=lambda path: path.stem)
 def test_solution_gets_full_marks(solved: Path):
     keys = questions_of(solved)
-    withheld = sorted({name for key in keys for name in key.withheld})
+    withheld = sorted({name for key in keys for name in key.question.withheld})
     with Sandbox(withheld) as box:
         record = grade_one(box, read("solution", solved), keys, b"s" * 32, LIMITS)
     assert record["points"] == record["of"] > 0, record["questions"]

@@ -91,7 +91,7 @@ CHOSEN = (
 
 @pytest.fixture(scope="module")
 def box():
-    with Sandbox(KEY.withheld, container=True) as sandbox:
+    with Sandbox(KEY.question.withheld, container=True) as sandbox:
         yield sandbox
 
 

@@ -43,6 +43,15 @@ AS_LARGE = [
     f"Mimetic ends higher than plain: {CENTRED}.",
     f"Mimetic ends higher than rotated: {CENTRED}.",
 ]
+WITHOUT = [
+    f"QK alone ends higher than plain: {ALONE}.",
+    f"OV alone ends higher than plain: {ALONE}.",
+    f"Mimetic ends higher than rotated: {ALONE}.",
+]
+BOTH_LOUDER_WITHOUT = (
+    "Mimetic ends higher than plain: patch embedding × 4, sin-cos positions less their mean over "
+    "patches."
+)
 SMALL_TOKENS = "Tokens as small as mimetic's (× 0.4), and nothing else, let plain end higher."
 LARGE_TOKENS = "Mimetic whose tokens are as large as rotated's (× 2.1) ends higher than rotated."
 BOTH_LARGE = "Mimetic ends higher than rotated: × 2.1 on what enters the first block of both."
@@ -93,6 +102,12 @@ QUOTED = [
         NOTHING_SHARED,
     ),
     ("guide", "as large as the table, it is {}, and {} above such a rotated", AS_LARGE),
+    (
+        "guide",
+        "QK alone is at {} from plain, OV alone at {}, and mimetic at {} above rotated.",
+        WITHOUT,
+    ),
+    ("guide", "mimetic without the vector is at {}, as high above", [BOTH_LOUDER_WITHOUT]),
     ("guide", "patch embedding × 4, and nothing else, gains {}, and", [LOUDER]),
     ("guide", "mimetic gains {} over it where both have it", [BOTH_LOUDER]),
     (
@@ -170,7 +185,7 @@ def test_numbers_in_the_instructors_pages_are_those_of_the_records():
         ("guide", "−2.0 [−3.1, −0.8], −2.2 [−3.6, −0.7]", "−2.2 [−3.6, −0.7], −2.0 [−3.1, −0.8]"),
         ("guide", "gains +2.1 [+1.8, +2.4] †", "gains +2.1 [+1.8, +2.4]"),
         ("exam", "has +0.9 [+0.2, +1.5]", "has +0.9 [+0.2, +1.5] †"),
-        ("exam", "64 questions", "41 questions"),
+        ("exam", "68 questions", "41 questions"),
         ("ta_sheet", "negative in 69", "negative in 96"),
         ("ta_sheet", "What not to answer", "One more: +9.9 [+9.0, +9.9]"),
     ],

@@ -6,13 +6,16 @@ helps. Grading runs hidden cases beside them, with the same judge, elsewhere. Of
 """
 
 import textwrap
+import time
 
+from minivit.checks.absent import absent
 from minivit.checks.calls import call, live
 from minivit.checks.question import Question, Verdict, judge
 from minivit.checks.questions import QUESTIONS
 
 __all__ = ["QUESTIONS", "Question", "Verdict", "check", "examples", "run_case", "verdicts"]
 
+SECONDS = 3  # of computing that a call may take while grading
 WIDTH = 100  # columns; JupyterLab breaks a longer line inside a word
 
 # Findings to which no hint has anything to say.
@@ -26,11 +29,32 @@ def check(id, function):
     Raises ValueError for an id that is not a question, or for something that can't be called.
     """
     question = _question(id, function)
+    began = time.process_time()
     found = verdicts(question, function, stop=True)
-    print(report(question, found))
+    calls = sum(len(verdict.case.calls) for verdict in found)
+    seconds = (time.process_time() - began) / calls
+    print("\n".join([report(question, found), *_before_grading(question, function, seconds)]))
     failed = next((verdict for verdict in found if not verdict.passed), None)
     if failed and failed.finding.mine is not None:
         _draw(question, failed)
+
+
+def _before_grading(question, function, seconds):
+    """Lines on what would cost a right answer its points. seconds: those that a call computes."""
+    together = {
+        name for q in QUESTIONS.values() if q.lesson == question.lesson for name in q.withheld
+    }
+    missing = ", ".join(name.rpartition(".")[2] for name in absent(function, together))
+    if missing:
+        yield from _wrapped(
+            f"Beware: it uses minivit's {missing}, which is not there while this notebook is "
+            "graded. Write out what you need of it."
+        )
+    if seconds > SECONDS:
+        yield from _wrapped(
+            f"Beware: a call computes for {seconds:.1f} seconds here; while grading it may for "
+            f"{SECONDS}."
+        )
 
 
 def examples(id):

@@ -60,6 +60,7 @@ class Question:
     judge(case, results) → a Finding or None; it may look only at what the contract fixes. hidden:
     how many cases are kept for grading. tolerates: what a right answer is free in, for the reader.
     first_hints: aspect → number of the hint to begin with where no diagnosis fits; 1 by default.
+    withheld: functions of minivit that do the same, as "module.function": not there while grading.
     """
 
     id: str
@@ -77,6 +78,7 @@ class Question:
     diagnoses: tuple[Diagnosis, ...]
     tolerates: str
     first_hints: dict[str, int] = field(default_factory=dict)
+    withheld: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

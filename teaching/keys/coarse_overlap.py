@@ -178,7 +178,6 @@ KEY = Key(
     question=QUESTION,
     reference=overlap_and_chance,
     hidden=hidden,
-    withheld=(),  # the package compares no maps
     alternatives={
         "zeros and ones, absolute differences, float64": by_membership,
         "pooling, and B turned step by step": by_pooling,

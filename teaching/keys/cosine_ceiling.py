@@ -155,7 +155,6 @@ KEY = Key(
     question=QUESTION,
     reference=cosine_and_ceiling,
     hidden=hidden,
-    withheld=("circuits.diagonal_stats", "circuits.spectrum"),
     alternatives={
         "loops, float64": by_loops,
         "turned until it is symmetric": best_rotation,

@@ -133,7 +133,6 @@ KEY = Key(
     question=QUESTION,
     reference=cut_diagonal,
     hidden=hidden,
-    withheld=("circuits.diagonal_stats",),
     alternatives={
         "each approximation, float64": by_loops,
         "projections, without any SVD": by_projections,

@@ -171,7 +171,6 @@ KEY = Key(
     question=QUESTION,
     reference=diagonal_z,
     hidden=hidden,
-    withheld=("circuits.diagonal_stats",),
     alternatives={
         "loops in numpy": by_loops,
         "root mean square": root_mean_square,

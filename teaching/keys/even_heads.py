@@ -248,7 +248,6 @@ KEY = Key(
     question=QUESTION,
     reference=even_heads,
     hidden=hidden,
-    withheld=(),  # the package evens out no heads
     alternatives={
         "single columns, the whole diagonal constant": turned(flat_diagonal),
         "an eigenbasis of the symmetric part": turned(in_an_eigenbasis),

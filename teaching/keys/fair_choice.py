@@ -157,7 +157,6 @@ KEY = Key(
     question=QUESTION,
     reference=fair_gain,
     hidden=hidden,
-    withheld=(),  # the package chooses nothing from curves
     alternatives={
         "loops and plain numbers": by_loops,
         "numpy, sums for means": in_numpy,

@@ -139,7 +139,6 @@ KEY = Key(
     question=QUESTION,
     reference=fold_norm,
     hidden=hidden,
-    withheld=(),  # the package folds the gain alone
     alternatives={
         "diagonal matrices, float64": by_matrices,
         "einsum": by_einsum,

@@ -170,7 +170,6 @@ KEY = Key(
     question=QUESTION,
     reference=gap_closed,
     hidden=hidden,
-    withheld=("records.summarise", "records.paired_difference", "evidence.contrast"),
     alternatives={
         "a search for both ends": by_search,
         "numpy's roots": by_roots,

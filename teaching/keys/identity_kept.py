@@ -177,7 +177,6 @@ KEY = Key(
     question=QUESTION,
     reference=what_is_left,
     hidden=hidden,
-    withheld=("portraits.cosine", "circuits.diagonal_stats"),
     alternatives={
         "least squares, float64": by_least_squares,
         "loops and plain numbers": by_loops,

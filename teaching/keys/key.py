@@ -24,7 +24,6 @@ class Mutant:
 class Key:
     """hidden(rng) → the hidden cases, drawn anew for each learner and term.
 
-    withheld: functions of minivit, as "module.function", that are absent while grading.
     alternatives: name → a correct answer that differs from the reference.
     misses: wrong answers that are known to pass, for whoever reads the code of a submission.
     """
@@ -34,7 +33,6 @@ class Key:
     hidden: Callable[[np.random.Generator], tuple[Case, ...]]
     mutants: tuple[Mutant, ...]
     alternatives: dict[str, Callable]
-    withheld: tuple[str, ...]
     misses: str = ""
 
 

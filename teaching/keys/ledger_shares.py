@@ -179,7 +179,6 @@ KEY = Key(
     question=QUESTION,
     reference=mean_changes,
     hidden=hidden,
-    withheld=(),  # the package keeps no ledger
     alternatives={
         "sets, weighted by how often they come first": by_sets,
         "numpy, float64": in_numpy,

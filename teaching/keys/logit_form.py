@@ -150,7 +150,6 @@ KEY = Key(
     question=QUESTION,
     reference=logit_form,
     hidden=hidden,
-    withheld=("circuits.split_heads",),
     alternatives={"block by block": by_blocks, "loops, float64": by_loops, "probes": by_probes},
     mutants=(
         Mutant("the two borders exchanged", exchanged, "border-exchanged"),

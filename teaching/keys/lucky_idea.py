@@ -156,7 +156,6 @@ KEY = Key(
     question=QUESTION,
     reference=lucky_best,
     hidden=hidden,
-    withheld=(),  # the package has no largest of k draws
     alternatives={
         "a million draws": by_draws,
         "numpy, sums of squares, chances of the largest": in_numpy,

@@ -168,7 +168,6 @@ KEY = Key(
     question=QUESTION,
     reference=read_from,
     hidden=hidden,
-    withheld=(),  # the package's attention has neither a table nor a second set of tokens
     misses="−20 or so in place of −∞, with the table again after the softmax: no case has logits "
     "so low; exponentials without the largest logit taken off: none has logits so high",
     alternatives={

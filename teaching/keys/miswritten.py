@@ -183,7 +183,6 @@ KEY = Key(
     question=QUESTION,
     reference=mend,
     hidden=hidden,
-    withheld=(),  # the package finds and mends nothing by itself
     alternatives={
         "by its symptoms, loops, float64": by_symptoms,
         "numpy, all treatments, the best score": in_numpy,

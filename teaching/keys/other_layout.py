@@ -153,7 +153,6 @@ KEY = Key(
     question=QUESTION,
     reference=products,
     hidden=hidden,
-    withheld=("circuits.split_heads",),
     alternatives={
         "loops": by_loops,
         "einsum": by_einsum,

@@ -218,7 +218,6 @@ KEY = Key(
     question=QUESTION,
     reference=plan,
     hidden=hidden,
-    withheld=("runtime.stream",),
     misses="hash() of a text in the number (all graded processes hash alike), torch.initial_seed() "
     "in it, coins that come from the order's own number by another function, or from that of "
     "another epoch, a digest that is too short",

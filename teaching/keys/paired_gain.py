@@ -132,7 +132,6 @@ KEY = Key(
     question=QUESTION,
     reference=paired_gain,
     hidden=hidden,
-    withheld=("records.summarise", "evidence.contrast"),
     alternatives={
         "dictionaries and plain numbers": by_dictionaries,
         "scipy's paired test": by_scipy,

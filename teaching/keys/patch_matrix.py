@@ -105,7 +105,6 @@ KEY = Key(
     question=QUESTION,
     reference=patch_matrix,
     hidden=hidden,
-    withheld=(),  # the package flattens channel by channel
     alternatives={"loops": by_loops, "probes": by_probes, "numpy, float64": by_numpy},
     mutants=(
         Mutant("reshape alone", reshaped, "reshaped"),

@@ -230,14 +230,6 @@ KEY = Key(
     question=QUESTION,
     reference=write_qk_head_,
     hidden=hidden,
-    withheld=(
-        "init.mimetic_factors",
-        "init.split_svd",
-        "init.mimetic_attention_",
-        "init.mimetic_",
-        "init._rewrite_",
-        "init._write_",
-    ),
     misses="noise of another distribution with the same variance (±1, an orthogonal matrix), alpha "
     "or beta off by some percent, the largest singular value left out where the head is cut",
     alternatives={

@@ -162,7 +162,6 @@ KEY = Key(
     question=QUESTION,
     reference=rotated_control,
     hidden=hidden,
-    withheld=("init.rotated_", "init.norm_matched_"),
     misses="rows of `second` moved round by a drawn number, so one of dim − 1 controls",
     alternatives={
         "turned before first, float64": turned_before,

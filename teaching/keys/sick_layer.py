@@ -168,7 +168,6 @@ KEY = Key(
     question=QUESTION,
     reference=treat,
     hidden=hidden,
-    withheld=(),  # the package finds and mends nothing by itself
     alternatives={
         "by its symptoms": by_symptoms,
         "positions sorted back, float64": sorted_back,

@@ -181,7 +181,6 @@ KEY = Key(
     question=QUESTION,
     reference=spectrum_gaps,
     hidden=hidden,
-    withheld=("portraits.numbers_of", "circuits.spectrum"),
     alternatives={
         "pair by pair, float64": by_loops,
         "eigenvalues of k × k, inner products": by_small_products,

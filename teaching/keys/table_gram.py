@@ -178,7 +178,6 @@ KEY = Key(
     question=QUESTION,
     reference=place_map,
     hidden=hidden,
-    withheld=("circuits.position_gram",),
     alternatives={
         "the formula, float64": by_formula,
         "loops": by_loops,

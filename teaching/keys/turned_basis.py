@@ -99,7 +99,6 @@ KEY = Key(
     question=QUESTION,
     reference=turned,
     hidden=hidden,
-    withheld=(),  # the package turns no weights into another basis
     alternatives={
         "einsum, float64": by_einsum,
         "thirds, an inverse, b_V moved into out_bias": by_thirds,

@@ -205,7 +205,6 @@ KEY = Key(
     question=QUESTION,
     reference=wave_gain,
     hidden=hidden,
-    withheld=(),  # the package has no waves
     alternatives={
         "loops, float64": by_loops,
         "waves through a whole map": through_a_map,

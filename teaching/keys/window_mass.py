@@ -189,7 +189,6 @@ KEY = Key(
     question=QUESTION,
     reference=window_mass,
     hidden=hidden,
-    withheld=("circuits.locality",),
     alternatives={
         "loops": by_loops,
         "average pooling": by_pooling,

@@ -191,4 +191,5 @@ QUESTION = Question(
     hints=HINTS,
     diagnoses=MISTAKES,
     tolerates="all dim singular values or the first k, loops, the small k × k product, float64",
+    withheld=("circuits.diagonal_stats", "circuits.spectrum"),
 )

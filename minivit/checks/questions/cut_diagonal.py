@@ -224,4 +224,5 @@ QUESTION = Question(
     hints=HINTS,
     diagnoses=MISTAKES,
     tolerates="running sums, or every approximation formed; signs of singular vectors; float64",
+    withheld=("circuits.diagonal_stats",),
 )

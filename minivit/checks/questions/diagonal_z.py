@@ -184,4 +184,5 @@ QUESTION = Question(
     diagnoses=MISTAKES,
     tolerates="n or n − 1 in the standard deviation, with or without subtracting the mean of the "
     "noise, float64, loops",
+    withheld=("circuits.diagonal_stats",),
 )

@@ -292,4 +292,5 @@ QUESTION = Question(
     diagnoses=MISTAKES,
     tolerates="the quadratic formula, a search for both ends, loops, numpy, float64",
     first_hints={"low": 2, "high": 2},
+    withheld=("records.summarise", "records.paired_difference", "evidence.contrast"),
 )

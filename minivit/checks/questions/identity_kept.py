@@ -280,4 +280,5 @@ QUESTION = Question(
     diagnoses=MISTAKES,
     tolerates="least squares, loops over layers, E from Pythagoras, float64",
     first_hints={"noise": 2, "new": 3},
+    withheld=("portraits.cosine", "circuits.diagonal_stats"),
 )

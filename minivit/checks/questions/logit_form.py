@@ -209,4 +209,5 @@ QUESTION = Question(
     hints=HINTS,
     diagnoses=MISTAKES,
     tolerates="block by block or as one product, loops, einsum, from probes, float64",
+    withheld=("circuits.split_heads",),
 )

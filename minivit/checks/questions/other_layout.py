@@ -210,4 +210,5 @@ QUESTION = Question(
     hints=HINTS,
     diagnoses=MISTAKES,
     tolerates="how it is computed (loops, reshapes, einsum, from probes), float64",
+    withheld=("circuits.split_heads",),
 )

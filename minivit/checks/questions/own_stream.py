@@ -228,4 +228,5 @@ QUESTION = Question(
     diagnoses=DIAGNOSES,
     tolerates="any generator (torch's, numpy's, Python's), one that draws the order first or two, "
     "any way to make a number of a pair, the global generator put back as it was, numpy arrays",
+    withheld=("runtime.stream",),
 )

@@ -249,4 +249,5 @@ QUESTION = Question(
     hints=HINTS,
     diagnoses=MISTAKES,
     tolerates="numbers or tensors, dictionaries, loops, scipy's test of paired samples, float64",
+    withheld=("records.summarise", "evidence.contrast"),
 )

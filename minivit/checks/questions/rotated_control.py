@@ -297,4 +297,5 @@ QUESTION = Question(
     "cancels beside them, how an orthogonal matrix is drawn (a random permutation with random "
     "signs is one), float64",
     first_hints={"product": 2, "alignment": 2, "diagonal": 2},
+    withheld=("init.rotated_", "init.norm_matched_"),
 )

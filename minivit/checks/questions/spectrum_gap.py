@@ -280,4 +280,5 @@ QUESTION = Question(
     diagnoses=MISTAKES,
     tolerates="dim singular values or k of them, the small k × k product, eigenvalues, loops over "
     "pairs, cosines of lists, float64",
+    withheld=("portraits.numbers_of", "circuits.spectrum"),
 )

@@ -256,4 +256,5 @@ QUESTION = Question(
     diagnoses=MISTAKES,
     tolerates="masks, loops, slices of the grid, sums over those that look or those looked at (the "
     "window is symmetric, so the mean is the same), float64",
+    withheld=("circuits.locality",),
 )
