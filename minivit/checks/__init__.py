@@ -134,7 +134,7 @@ def explain(verdict, *, numbers=True) -> str:
 
 def _hints(question, verdict):
     if verdict.diagnosis:
-        return (verdict.diagnosis.hint,)
+        return (verdict.diagnosis.hint,) if verdict.diagnosis.hint else ()
     aspect = verdict.finding.aspect
     return () if aspect in UNEXPLAINED else (question.first_hints.get(aspect, 1),)
 

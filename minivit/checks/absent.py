@@ -7,6 +7,7 @@ and fail there; so `check` says it.
 
 import inspect
 import sys
+from functools import partial
 from types import CodeType, FunctionType, ModuleType
 
 PACKAGE = __name__.partition(".")[0]
@@ -17,11 +18,13 @@ def absent(function, withheld):
 
     Followed are the notebook's own functions, and minivit's, in which one of them may be used.
     """
+    while isinstance(function, partial):
+        function = function.func
     return sorted(_found(inspect.unwrap(function), set(withheld), set()))
 
 
 def _found(function, withheld, seen):
-    code = getattr(function, "__code__", None)
+    code = getattr(function, "__code__", None)  # a class or a built-in function has none
     if code is None or code in seen:
         return set()
     seen.add(code)

@@ -75,6 +75,23 @@ class Fixed:
         )
         return Mistake("other-order", f"{says}{', '.join(self.names)}.", hint, wrongs, whole=True)
 
+    def rounded(self):
+        """The Diagnosis of an answer that is right and was rounded. To be asked before others."""
+        says = "All of it is right, and rounded. Return the numbers as they were computed."
+        return Diagnosis("rounded", says, None, self._is_rounded, self.names)
+
+    def _is_rounded(self, case, results):
+        both = [
+            (own, wanted)
+            for arguments, result in zip(case.calls, results, strict=True)
+            for own, wanted in zip(_values(result), self.target(arguments), strict=True)
+        ]
+        whole = [pair for pair in both if pair[1].dtype.kind == "i"]
+        rest = [pair for pair in both if pair[1].dtype.kind != "i"]
+        return all(np.array_equal(*pair) for pair in whole) and any(
+            _is_grid(rest, step) for step in 10.0 ** -np.arange(1, 7)
+        )
+
     def diagnoses(self, *mistakes):
         """A Diagnosis for each Mistake, asked in this order."""
         return tuple(
@@ -137,6 +154,16 @@ class Fixed:
             return close(mine, target, tolerance, self.floor)
         items = zip(mine, target, strict=True)
         return all(close(own, wanted, tolerance, self.floor) for own, wanted in items)
+
+
+def _is_grid(pairs, step):
+    """Whether all first are the second, rounded to multiples of `step`, and two digits are left."""
+    return max(np.abs(own).max(initial=0) for own, _ in pairs) >= 10 * step and all(
+        own.shape == wanted.shape
+        and np.abs(own / step - np.round(own / step)).max(initial=0) < 1e-2
+        and np.abs(own - wanted).max(initial=0) <= 0.51 * step
+        for own, wanted in pairs
+    )
 
 
 def _values(result):

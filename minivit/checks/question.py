@@ -43,12 +43,13 @@ class Finding:
 class Diagnosis:
     """A known mistake. `says` holds no numbers of the answer, so hidden cases may show it too.
 
-    aspects: the findings that it may explain; the predicate is asked for no other.
+    hint: the number of the one that helps, or None. aspects: the findings that it may explain; the
+    predicate is asked for no other.
     """
 
     id: str
     says: str
-    hint: int
+    hint: int | None
     matches: Callable[[Case, tuple[Result, ...]], bool]
     aspects: tuple[str, ...]
 

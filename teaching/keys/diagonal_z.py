@@ -177,6 +177,7 @@ KEY = Key(
         "sums and squares, float64": by_moments,
     },
     mutants=(
+        Mutant("two decimals", lambda **given: diagonal_z(**given).round(decimals=2), "rounded"),
         Mutant("√dim whatever the diagonal", full_length, "full-length"),
         Mutant("spread over all entries", with_diagonal, "with-diagonal"),
         Mutant("spread off the main diagonal", main_left_out, "main-left-out"),

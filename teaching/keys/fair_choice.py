@@ -140,6 +140,11 @@ def in_percent(validation, test, tuning):
     return fair_gain(validation, test, tuning)
 
 
+def rounds(validation, test, tuning):
+    plain, new, gain = fair_gain(validation, test, tuning)
+    return plain, new, gain.mul(1000).round().div(1000)
+
+
 def hidden(rng):
     """Other numbers of rates, seeds and epochs."""
     cases = []
@@ -163,6 +168,7 @@ KEY = Key(
         "sorted, float64": by_sorting,
     },
     mutants=(
+        Mutant("three decimals", rounds, "rounded"),
         Mutant("the colleague's own", best_ever, "best-ever"),
         Mutant("chosen on test images", partial(variant, images="test"), "chosen-on-test"),
         Mutant(

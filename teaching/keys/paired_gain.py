@@ -143,6 +143,16 @@ KEY = Key(
         Mutant("spreads added up", partial(variant, std=separate_spreads), "not-paired"),
         Mutant("1.96", partial(variant, quantile=lambda n: 1.96), "normal-quantile"),
         Mutant(
+            "three decimals",
+            partial(
+                variant,
+                finish=lambda mean, half: [
+                    round(float(each), 3) for each in (mean, mean - half, mean + half)
+                ],
+            ),
+            "rounded",
+        ),
+        Mutant(
             "95 % on one side",
             partial(variant, quantile=lambda n: stats.t.ppf(0.95, n - 1)),
             "one-sided",

@@ -184,6 +184,7 @@ KEY = Key(
         "W_Q and W_K written out, numpy": with_factors,
     },
     mutants=(
+        Mutant("three decimals", lambda **given: place_map(**given).round(decimals=3), "rounded"),
         Mutant("cosines multiplied", variant(product_of_each), "multiplied"),
         Mutant("sums multiplied", variant(product_of_sums), "multiplied"),
         Mutant("cos(ω (Δr + Δc))", variant(one_cosine(torch.add)), "one-distance"),

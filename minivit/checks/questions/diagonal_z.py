@@ -166,6 +166,7 @@ MISTAKES = ANSWER.diagnoses(
         ),
     ),
 )
+MISTAKES = (ANSWER.rounded(), *MISTAKES)
 
 
 QUESTION = Question(

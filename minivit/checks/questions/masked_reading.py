@@ -11,7 +11,8 @@ table says who may look at whom.
 
 `x` has shape (batch, n, dim), `y` (batch, m, dim); `W_Q` and `W_K` have shape (heads, dim, k),
 `W_V` (heads, dim, v), `W_O` (heads, v, dim), for right multiplication; v need not be k. `allowed`
-has shape (n, m) and holds 1 where token i of `x` may look at token j of `y`, and 0 where not.
+has shape (n, m) and holds 1.0 where token i of `x` may look at token j of `y`, and 0.0 where not:
+numbers, no bools.
 
 In each head the logits are x W_Q (y W_K)ᵀ / √k, and the weights of token i are the softmax of its
 logits *over the tokens that it may look at*; all others get weight 0. Return the output, summed

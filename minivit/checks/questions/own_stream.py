@@ -201,7 +201,12 @@ DIAGNOSES = (
         "Who is mirrored can be read from the order: coins are made from it, or both come from two "
         "generators that begin with the same number.",
     ),
-    _known("unfair", 3, "coin", "The coin is not fair: it has to fall on either side as often."),
+    _known(
+        "unfair",
+        3,
+        "coin",
+        "The coin has to fall on either side as often, and for each image anew.",
+    ),
     _known(
         "exactly-half",
         3,

@@ -142,8 +142,9 @@ QUESTION = Question(
         ),
         Diagnosis(
             "unaligned",
-            "The singular values are right and the diagonal is gone: W_K stands in another basis "
-            "than W_Q. torch.linalg.svd returns Vᵀ, whose rows are the right singular vectors.",
+            "The singular values are right and the diagonal is gone: W_Q and W_K stand in two "
+            "bases. torch.linalg.svd returns U, whose columns are the left singular vectors, and "
+            "Vᵀ, whose rows are the right ones.",
             2,
             answer.unaligned,
             NUMBERS,

@@ -226,6 +226,7 @@ MISTAKES = ANSWER.diagnoses(
         _with(axis=(0, 1)),
     ),
 )
+MISTAKES = (ANSWER.rounded(), *MISTAKES)
 
 
 QUESTION = Question(
