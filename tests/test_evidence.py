@@ -618,6 +618,26 @@ def test_the_doubt_is_asked_of_fresh_seeds_alone_and_when_all_are_there(chosen):
     assert fresh_seeds.section(STUDY, []) == "" == fresh_seeds.section([], fresh)
 
 
+@pytest.mark.parametrize(
+    "arm, variant, own",
+    [
+        ("plain", study.ONLY_CENTRED, {0, 2}),
+        ("mimetic", study.ONLY_CENTRED, {1, 2}),
+        ("mimetic", study.SCALED, {3}),
+        ("mimetic", study.LOUDEST["mimetic"], {4, 6}),
+        ("mimetic", study.LOUD_CENTRED, {5, 6}),
+    ],
+)
+def test_each_number_of_the_doubt_is_of_its_own_arms(chosen, arm, variant, own):
+    def numbers(records):
+        text = "\n".join(fresh_seeds.doubt(Runs(records), []))
+        return re.findall(r"([+−]\d+\.\d+) \[", text)
+
+    usual, lifted = numbers(STUDY), numbers(changed_runs(arm, variant, 0.01))
+    assert len(usual) == 7 and {n for n in range(7) if usual[n] != lifted[n]} == own
+    assert numbers(changed_runs(arm, variant, without=4)) == [], "a seed is missing"
+
+
 def test_rates_are_chosen_by_the_mean_and_grow_at_an_edge():
     best = {"plain": 1e-3, "mimetic": 3e-3}
 
