@@ -26,9 +26,10 @@ from minivit.storage import write_text
 
 ROOT = Path(__file__).parents[1]
 OPEN = (
-    "**Open**: why −I helps. Under it tokens shrink on their way through an untrained network, "
-    "under both controls they grow (lesson 05). No control shares that. It is not enough: "
-    "with small positions they shrink, too, and mimetic ends below plain."
+    "**Open**: why the −I in W_V W_proj helps. With it tokens shrink on their way through an "
+    "untrained network; under both controls they grow (lesson 05), and no control shares that. "
+    "Shrinking alone is not enough: with small positions tokens shrink, too, and mimetic ends "
+    "below plain."
 )
 MARKS = ("<!-- results -->", "<!-- /results -->")
 
@@ -110,25 +111,28 @@ def readme_results(records, again=(), fresh=()):
     twice = replication.bases(records, again)
     rows_of = f"row{'s' * (len(twice) > 1)} of {' and '.join(twice)}"
     most = ARM_NAMES[replication.most_apart(records, again)] if twice else ""
-    elsewhere = f", {most}'s most; FINDINGS.md has the {rows_of} from another, too" if twice else ""
+    elsewhere = f", {most}'s most; FINDINGS.md also has the {rows_of} from another processor"
+    elsewhere = elsewhere if twice else ""
     return "\n".join(
         [
             "## What we measured",
             "",
-            f"{data}; a small ViT, minutes of training on a CPU (scale `laptop`). Test accuracy of "
-            "mimetic less that of another way to start attention, in percentage points, paired by "
-            "seed, with 95 % intervals over seeds; other images may give other numbers. The "
-            "*base*, PyTorch's or timm's, sets all other weights:",
+            f"{data}; a small ViT whose positions start as a table of sines and cosines; minutes "
+            "of training on a CPU (scale `laptop`). Test accuracy of mimetic minus that of "
+            "*plain*, whose attention the base starts, and of the controls: percentage points, "
+            "paired by seed, with 95 % intervals over seeds; other images may give other numbers. "
+            "The *base*, PyTorch's or timm's, sets all other weights.",
             "",
             f"| base | {' | '.join(f'mimetic − {ARM_NAMES[arm]}' for arm in COMPARED)} |",
             "|---" * (len(COMPARED) + 1) + "|",
             *rows,
             "",
-            "†: differs from 0 also where all statements of FINDINGS.md are asked at once (Holm's "
-            f"correction){_unsteady(records, again)}.",
+            "†: still differs from 0 after Holm's correction for all statements of "
+            f"FINDINGS.md.{_unsteady(records, again)}",
             "",
             results_picture.markdown(records),
             "",
+            *_where_it_harms(Runs(records)),
             *fresh_seeds.doubt(Runs(records), fresh),
             OPEN,
             "",
@@ -138,7 +142,7 @@ def readme_results(records, again=(), fresh=()):
             "[CLAIMS.md](CLAIMS.md). The rules: [benchmarks/PROTOCOL.md](benchmarks/PROTOCOL.md).",
             "Doubt a number? `.venv/bin/python -m benchmarks.again` trains a run again in minutes, "
             "on the same images (see *Data*), and says by how much it differs. On the processor "
-            "and torch of its record it should not; elsewhere rounding parts single runs"
+            "and torch of its record it should not; elsewhere rounding makes single runs differ"
             f"{elsewhere}.",
         ]
     )
@@ -150,9 +154,20 @@ def _unsteady(records, again):
     if not lost + gained:
         return ""
     return (
-        "; made again on another processor, where only rounding differs, "
-        f"{lost} of all its statements lose it and {gained} gain{'s' * (gained == 1)} it"
+        f" Repeated on another processor, where only rounding differs, {lost} of these lose it and "
+        f"{gained} gain{'s' * (gained == 1)} it."
     )
+
+
+def _where_it_harms(runs):
+    gain = runs.gain(variant="positions=learned")
+    if verdict(gain) != "does not hold":
+        return []
+    return [
+        "**It can do harm**: where positions start random and small, as timm's and torchvision's "
+        f"do, mimetic − plain is {points(gain)}.",
+        "",
+    ]
 
 
 def with_results(readme, results):

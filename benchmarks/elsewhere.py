@@ -82,6 +82,7 @@ def _gains(runs, mimetic="", plain="", rotated=""):
 def _beside(runs):
     """What the changed settings do to plain alone, and differences to read the table beside."""
     louder, small, most = LOUDEST["plain"], EQUAL_TOKENS["plain"], DATA_SIZES[-1]
+    loud = LOUDEST["mimetic"]
     return {
         f"{VARIANTS[louder]} alone changes plain by": contrast(
             [runs("plain", louder)], [runs("plain")]
@@ -92,9 +93,35 @@ def _beside(runs):
         "mimetic with the table as it is − plain with the table less its mean is": contrast(
             [runs("mimetic")], [runs("plain", CENTRED)]
         ),
+        "QK alone's gain over plain with the table as it is minus that with it less its mean is": (
+            _lost(runs, "qk_only")
+        ),
+        "OV alone's likewise": _lost(runs, "ov_only"),
+        f"the gain with {VARIANTS[loud]} minus that with {VARIANTS[LOUD_CENTRED]} is": runs.excess(
+            loud, LOUD_CENTRED
+        ),
+        "what the table less its mean takes of the gain minus what it takes with that factor is": (
+            _lost_less(runs, loud)
+        ),
         f"after {length(most)} mimetic − plain is": runs.gain(variant=most),
         f"after {length(LONG)} rotated − plain is": runs.gain("rotated", variant=LONG),
     }
+
+
+def _lost(runs, half):
+    """How much of a half's gain over plain goes with what patches share in the table."""
+    return contrast(
+        [runs(half), runs("plain", ONLY_CENTRED)], [runs("plain"), runs(half, ONLY_CENTRED)]
+    )
+
+
+def _lost_less(runs, loud):
+    """What goes of the gain with what patches share, less what goes of it with `loud` patches."""
+    mimetic, plain = (
+        [runs(arm), runs(arm, LOUD_CENTRED), runs(arm, ONLY_CENTRED), runs(arm, loud)]
+        for arm in ("mimetic", "plain")
+    )
+    return contrast([*mimetic[:2], *plain[2:]], [*plain[:2], *mimetic[2:]])
 
 
 def _times(variant):

@@ -14,7 +14,7 @@ from benchmarks.measure import interleaved
 from benchmarks.peers import MODELS, written_out
 from benchmarks.steps import noise_batch, training_flops, training_step
 from minivit.augment import Augment
-from minivit.compare import Arm, run_arm
+from minivit.compare import Arm, finished, run_arm
 from minivit.graphs import WARMUP
 from minivit.model import ViT
 from minivit.records import describe_machine
@@ -103,7 +103,8 @@ def do(job, deadline, expected, task):
         return "done", {"result": MEASURE[job.kind](job, task)}
     budget = Budget(deadline, job.arm.recipe(task.recipe).training.epochs, expected)
     try:
-        record = run_arm(job.arm, task, callback=budget)
+        # Its record may be there, and the answer that said so was lost with the process.
+        record = finished(job.arm, task) or run_arm(job.arm, task, callback=budget)
     except OutOfTime:
         last = budget.last
         at = {"epochs": last.epoch, "epoch_seconds": budget.seconds, "last": asdict(last)}

@@ -8,7 +8,7 @@ much, and what the variant `qk_scale`, a factor on W_Q W_Kᵀ, makes of it.
 from statistics import fmean
 
 from benchmarks.rates import SEEDS
-from benchmarks.study import BETTER, EQUAL
+from benchmarks.study import BETTER, EQUAL, ONLY_CENTRED
 from minivit.circuits import attention_maps
 from minivit.compare import DEFAULT_ARMS
 from minivit.data import cifar10, eval_batches
@@ -28,9 +28,9 @@ def main():
     print(f"{BETTER}, seeds {SEEDS}, {IMAGES} validation images: spread of logits")
     for arm, values in found.items():
         ratio = fmean(found["mimetic"]) / fmean(values)
-        print(f"{arm:>12} {'':>12}  {_both(values)}  mimetic's / this: {ratio:.2f}")
-    for arm, variant in EQUAL.items():
-        print(f"{arm:>12} {variant:>12}  {_both(spread(arm, s, images, variant) for s in SEEDS)}")
+        print(f"{arm:>12} {'':>17}  {_both(values)}  mimetic's / this: {ratio:.2f}")
+    for arm, variant in [*EQUAL.items(), *((arm, ONLY_CENTRED) for arm in ("rotated", "mimetic"))]:
+        print(f"{arm:>12} {variant:>17}  {_both(spread(arm, s, images, variant) for s in SEEDS)}")
 
 
 def spread(arm, seed, images, variant=""):

@@ -1,5 +1,6 @@
 """What stands around attention in a model and keeps mimetic weights from helping there."""
 
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -12,7 +13,7 @@ from minivit.schedule import POSITION_TABLES
 
 # This package, and the decorators that may stand around its functions.
 NOT_THE_CALLER = tuple(
-    str(Path(each).parent) for each in (__file__, torch.__file__, jaxtyping.__file__)
+    f"{Path(each).parent}{os.sep}" for each in (__file__, torch.__file__, jaxtyping.__file__)
 )
 SMALL_SCALE = 0.1  # of a LayerScale
 SMALL_POSITIONS = 0.1  # standard deviation; the sin-cos table has 0.7, timm's positions 0.02

@@ -185,7 +185,7 @@ def _identity(run, train_set, eval_set):
         "validation images": eval_set and eval_set.subset_digest,
         # Means and deviations that images are normalised with: no digest of pixels has them.
         "normalization": [
-            [list(images.mean), list(images.std)]
+            [[*map(float, images.mean)], [*map(float, images.std)]]
             for images in (train_set, eval_set)
             if images is not None
         ],

@@ -128,7 +128,7 @@ def run_arm(arm, task, *, device=None, callback=None) -> Record:
     Raises ValueError as `compare` does, and for a final run that has its record: it is made once.
     """
     check_role(task.role, task.recipe, arm)
-    if task.role == "final" and _finished(arm, task):
+    if task.role == "final" and finished(arm, task):
         raise ValueError(f"{task.folder} has this final run: the test images are read once")
     commit, dirty = loaded_commit()
     recipe = arm.recipe(task.recipe)
@@ -200,7 +200,7 @@ def compare(arms, task, *, processes=None, progress=None) -> list[Record]:
     for arm in arms:
         check_role(task.role, task.recipe, arm)
         arm.recipe(task.recipe)  # its ValueError comes before any process starts
-    found = {arm: _finished(arm, task) for arm in arms}
+    found = {arm: finished(arm, task) for arm in arms}
     todo = [arm for arm in found if found[arm] is None]
     try:
         if processes == 1:
@@ -216,8 +216,8 @@ def compare(arms, task, *, processes=None, progress=None) -> list[Record]:
     return [found[arm] for arm in arms]
 
 
-def _finished(arm, task):
-    """The record of this very run, if the folder has it."""
+def finished(arm, task) -> Record | None:
+    """The record of this very run, if the task's folder has it."""
     if not task.folder.is_dir():
         return None
     where = {"base": arm.base, "attention": arm.attention, "seed": arm.seed, "role": task.role}

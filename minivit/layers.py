@@ -93,7 +93,7 @@ def attention_layers(model) -> list[AttentionLayer]:
             raise _unknown(name, module, "attends to another sequence")
         if isinstance(module, nn.MultiheadAttention) or hasattr(module, "qkv"):
             layers.append(_read_layer(name, module))
-            seen = (*seen, f"{name}.")
+            seen = (*seen, f"{name}." if name else "")  # of the model itself, all names begin so
         elif _looks_like_attention(module):
             raise _unknown(name, module, "is an attention that minivit does not know")
     if not layers:

@@ -211,9 +211,16 @@ def loaded_commit():
     process had begun to load it, as in a notebook that stays open over a commit.
     """
     commit, dirty = current_commit()
-    sources = Path(__file__).parent.rglob("*.py")
-    changed = any(source.stat().st_mtime > LOADED for source in sources)
-    return commit, dirty or (commit is not None and changed)
+    if commit is None or dirty:
+        return commit, dirty
+    return commit, any(map(_is_newer, Path(__file__).parent.rglob("*.py")))
+
+
+def _is_newer(source):
+    try:
+        return source.stat().st_mtime > LOADED
+    except OSError:  # an editor's lock, or gone since it was listed
+        return False
 
 
 def describe_machine(device):

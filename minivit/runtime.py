@@ -154,31 +154,33 @@ class Stopwatch:
         return time.perf_counter() - self.started
 
 
-_one_at_a_time, _counting, _here = threading.Lock(), threading.Lock(), threading.local()
-_waiting = []  # for each thread that is in `one_thread` or wants to be: torch's threads outside
+_counting, _here = threading.Lock(), threading.local()
+_inside, _outside = 0, 1  # Python threads in `one_thread`; torch's threads before the first came
 
 
 @contextlib.contextmanager
 def one_thread():
     """Runs torch's CPU operations on one thread each inside the block.
 
-    Python threads take turns: torch's number of threads is one for the process, and who came while
-    another is inside would take its 1 for the number to go back to.
+    A Python thread that comes while another is inside goes back to what the first one found: a
+    thread that is new to torch would find the first one's 1.
     """
+    global _inside, _outside
     if getattr(_here, "inside", False):
         yield
         return
     with _counting:
-        _waiting.append(_waiting[0] if _waiting else torch.get_num_threads())
-    with _one_at_a_time:
-        _here.inside = True
-        torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            _here.inside = False
-            with _counting:
-                torch.set_num_threads(_waiting.pop())
+        _outside = _outside if _inside else torch.get_num_threads()
+        _inside += 1
+    _here.inside = True
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        _here.inside = False
+        with _counting:
+            _inside -= 1
+        torch.set_num_threads(_outside)
 
 
 def cpu_cores():

@@ -24,8 +24,9 @@ def save_model(model, path) -> None:
         raise ValueError(f"{type(model).__name__} is not minivit's ViT; keep its state_dict")
     check_positions(model)
     weights = {n.replace("_orig_mod.", ""): v for n, v in model.state_dict().items()}
+    shapes = {name: torch.empty_like(value, device="meta") for name, value in weights.items()}
     try:
-        _check_fit(model.config, weights)
+        _check_fit(model.config, shapes)
     except ValueError as error:
         raise ValueError(f"the model was changed after it was made ({error})") from error
     write_tensors(path, weights, {"config": asdict(model.config)})

@@ -1,6 +1,7 @@
 """What `check` says before grading does: functions that are withheld there, and too much time."""
 
 from functools import partial
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -59,12 +60,19 @@ def by_a_closure():
     return answer
 
 
+def by_a_module_imported_inside(weight):
+    import minivit.circuits
+
+    return minivit.circuits.split_heads(weight, weight, 2)
+
+
 @pytest.mark.parametrize(
     "answer",
     [
         by_name,
         by_module,
         by_an_import_inside,
+        by_a_module_imported_inside,
         by_a_helper,
         by_a_class_that_uses_it,
         by_a_closure(),
@@ -79,6 +87,15 @@ def with_its_own(weight):
     return split_heads(weight), weight.split_heads
 
 
+def with_its_own_and_the_module(weight):
+    return split_heads(weight), minivit.circuits.qk(weight)
+
+
+def with_an_attribute_of_that_name(weight):
+    minivit.circuits.qk(weight)
+    return weight.split_heads
+
+
 def with_another(weight):
     return diagonal_stats(weight), minivit.sincos_positions(4, 8)
 
@@ -91,7 +108,18 @@ def by_a_lambda(n):
     return (lambda: recursive(n))()
 
 
-@pytest.mark.parametrize("answer", [with_its_own, with_another, recursive, len])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        with_its_own,
+        with_its_own_and_the_module,
+        with_an_attribute_of_that_name,
+        with_another,
+        recursive,
+        len,
+        MagicMock(),
+    ],
+)
 def test_what_is_not_withheld_is_not_found(answer):
     assert absent(answer, WITHHELD) == []
 

@@ -499,6 +499,12 @@ def test_an_attention_that_is_compiled_is_read_as_the_one_inside():
     assert torch.equal(attention_maps(model, x), expected)
 
 
+@pytest.mark.parametrize("kind", ["minivit", "torchvision"])
+def test_a_compiled_attention_alone_is_one_layer(kind):
+    layer = tiny_vit(kind).blocks[0].attn if kind == "minivit" else nn.MultiheadAttention(48, 3)
+    assert len(attention_layers(torch.compile(layer, backend="eager"))) == 1
+
+
 def test_layers_whose_weights_lie_in_one_memory_are_refused():
     model = tiny_vit("timm")
     model.blocks[1].attn.qkv.weight = nn.Parameter(model.blocks[0].attn.qkv.weight.data)

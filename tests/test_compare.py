@@ -112,6 +112,17 @@ def test_code_that_was_written_after_the_process_began_is_not_that_of_its_commit
         records_module.loaded_commit.cache_clear()
 
 
+def test_an_editors_lock_in_the_package_is_no_code(monkeypatch):
+    """Emacs' is a link to nowhere, beside the file that is being edited."""
+    monkeypatch.setattr(records_module, "current_commit", lambda: ("committed", False))
+    monkeypatch.setattr(records_module.Path, "rglob", lambda *_: [Path("nowhere/.#init.py")])
+    records_module.loaded_commit.cache_clear()
+    try:
+        assert records_module.loaded_commit() == ("committed", False)
+    finally:
+        records_module.loaded_commit.cache_clear()
+
+
 def test_a_final_run_is_made_once(task, data, monkeypatch):
     monkeypatch.setattr(protocol, "SCALES", {RECIPE.name: RECIPE})
     monkeypatch.setattr(protocol, "current_commit", lambda: ("abc", False))

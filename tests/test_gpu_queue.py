@@ -420,6 +420,15 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_record(results, tmp_path):
     assert kind == "done" and untimed(content["record"]) == untimed(asdict(whole))
 
 
+def test_a_run_whose_answer_was_lost_is_given_again(results, monkeypatch):
+    """Its record is written before the worker says so, and a final run is made once."""
+    monkeypatch.setattr(protocol, "SCALES", {results.task.recipe.name: results.task.recipe})
+    monkeypatch.setattr(protocol, "current_commit", lambda: ("abc", False))
+    final = replace(results.task, role="final", test=results.task.validation)
+    first, again = (do(run(), math.inf, None, final) for _ in range(2))
+    assert first[0] == again[0] == "done" and first[1]["record"] == again[1]["record"]
+
+
 # Measurements
 
 

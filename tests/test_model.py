@@ -294,6 +294,15 @@ def test_a_model_with_a_compiled_block_is_saved_as_the_one_inside(tmp_path):
     assert all(torch.equal(again[name], expected[name]) for name in expected)
 
 
+def test_a_model_of_inference_mode_is_saved(tmp_path):
+    path, again = tmp_path / "model.safetensors", tmp_path / "again.safetensors"
+    save_model(model_of(), path)
+    with torch.inference_mode():
+        model = load_model(path)
+    save_model(model, again)
+    assert again.read_bytes() == path.read_bytes()
+
+
 def test_what_could_not_be_loaded_is_not_saved(tmp_path):
     path = tmp_path / "model.safetensors"
     other_head, tied = model_of(), model_of()

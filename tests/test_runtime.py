@@ -2,6 +2,7 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -92,6 +93,18 @@ def test_threads_that_overlap_in_one_thread_all_get_theirs_back():
         assert sorted(seen) == [1, 4, 4] and torch.get_num_threads() == 4
     finally:
         torch.set_num_threads(before)
+
+
+def test_workers_of_a_pool_inside_may_ask_for_one_thread_too():
+    def work(_):
+        with one_thread():
+            return torch.get_num_threads()
+
+    before = torch.get_num_threads()
+    with one_thread(), ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(work, range(2), timeout=60)) == [1, 1]
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == before
 
 
 def test_a_number_beyond_the_last_gpu_is_a_sentence(monkeypatch):

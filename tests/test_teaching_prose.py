@@ -107,7 +107,7 @@ QUOTED = [
         "QK alone is at {} from plain, OV alone at {}, and mimetic at {} above rotated.",
         WITHOUT,
     ),
-    ("guide", "mimetic without the vector is at {}, as high above", [BOTH_LOUDER_WITHOUT]),
+    ("guide", "mimetic without the vector is at {} (beside", [BOTH_LOUDER_WITHOUT]),
     ("guide", "patch embedding × 4, and nothing else, gains {}, and", [LOUDER]),
     ("guide", "mimetic gains {} over it where both have it", [BOTH_LOUDER]),
     (

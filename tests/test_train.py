@@ -1,4 +1,5 @@
 import itertools
+import json
 import math
 import os
 import signal
@@ -17,7 +18,7 @@ import torch
 from torch._dynamo.testing import CompileCounter
 
 from minivit.augment import Augment
-from minivit.checkpoint import Checkpoint, _alike, _sizes, _sketch
+from minivit.checkpoint import Checkpoint, _alike, _identity, _sizes, _sketch
 from minivit.data import ImageSet, epoch_batches
 from minivit.init import ATTENTION, initialize_
 from minivit.model import ViT, ViTConfig
@@ -709,6 +710,15 @@ def test_another_run_is_refused_by_the_name_of_what_differs(tmp_path):
             )
         assert words in str(caught.value)
     assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("kind", [torch.tensor, np.float32, tuple])
+def test_a_checkpoint_takes_means_of_any_kind(kind):
+    """As they come from a computation: an ImageSet and a FolderSet keep what they are given."""
+    images = SimpleNamespace(subset_digest="0", mean=kind([0.5, 0.25, 0.5]), std=kind([0.5] * 3))
+    run = SimpleNamespace(config=CONFIG, model=a_model(), seed=0, device=torch.device("cpu"))
+    found = json.loads(json.dumps(_identity(run, images, None)))
+    assert found["normalization"] == [[[0.5, 0.25, 0.5], [0.5, 0.5, 0.5]]]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

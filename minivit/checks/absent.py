@@ -5,8 +5,10 @@ functions that do what an exercise asks for. An answer that leans on one of thes
 and fail there; so `check` says it.
 """
 
+import dis
 import inspect
 import sys
+from contextlib import suppress
 from functools import partial
 from types import CodeType, FunctionType, ModuleType
 
@@ -20,7 +22,10 @@ def absent(function, withheld):
     """
     while isinstance(function, partial):
         function = function.func
-    return sorted(_found(inspect.unwrap(function), set(withheld), set()))
+    try:
+        return sorted(_found(inspect.unwrap(function), set(withheld), set()))
+    except ValueError:  # of inspect.unwrap: an object that claims to have every attribute
+        return []
 
 
 def _found(function, withheld, seen):
@@ -30,46 +35,57 @@ def _found(function, withheld, seen):
     seen.add(code)
     if _place(function) in withheld:
         return {_place(function)}
-    found, names = set(), set(_names(code))
-    for value in _values(function, names):
+    given, found = _given(function), set()
+    for value in _values(code, given):
         if isinstance(value, FunctionType) and _is_followed(value, function):
             found |= _found(inspect.unwrap(value), withheld, seen)
     return found
 
 
-def _names(code):
-    """All names in a function's code, those of functions inside it too."""
-    yield from (*code.co_names, *code.co_freevars)
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _names(constant)
-
-
-def _values(function, names):
-    """What the names stand for: globals, attributes of those, and what the function imports."""
-    given = {name: function.__globals__[name] for name in names & function.__globals__.keys()}
+def _given(function):
+    """What a function's names stand for that are not its own: globals, and those around it."""
+    given = dict(function.__globals__)
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        given[name] = _content(cell)
-    modules = [v for v in given.values() if isinstance(v, ModuleType | type) and _is_ours(v)]
-    if PACKAGE in {name.partition(".")[0] for name in names}:  # imported inside the function
-        modules += [m for name, m in sys.modules.items() if name.partition(".")[0] == PACKAGE]
-    for name in names:
-        yield given.get(name)
-        for module in modules:
-            value = inspect.getattr_static(module, name, None)
-            yield getattr(value, "__func__", value)  # of a class method, what it runs
+        with suppress(ValueError):  # not set yet
+            given[name] = cell.cell_contents
+    return given
 
 
-def _content(cell):
-    try:
-        return cell.cell_contents
-    except ValueError:  # not set yet
-        return None
+def _values(code, given):
+    """What code loads, as far as it can be told: names, imports, and attributes of what is ours."""
+    here, top, local = None, None, {}
+    for step in dis.get_instructions(code):
+        kind, name = step.opname, step.argval
+        if kind in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF"):
+            here = given.get(name)
+            yield here
+        elif kind.startswith("LOAD_FAST"):
+            here = local.get(name) if isinstance(name, str) else None
+        elif kind == "IMPORT_NAME":
+            here = sys.modules.get(name)
+            top = sys.modules.get(name.partition(".")[0])  # what `import a.b` binds
+        elif kind in ("LOAD_ATTR", "LOAD_METHOD", "IMPORT_FROM"):
+            value = inspect.getattr_static(here, name, None) if _is_place(here) else None
+            value = getattr(value, "__func__", value)  # of a class method, what it runs
+            yield value
+            here, top = (value, top) if kind != "IMPORT_FROM" else (here, value)
+        elif kind == "STORE_FAST" and _is_place(here):
+            local[name] = top
+        elif kind not in ("PUSH_NULL", "CACHE", "EXTENDED_ARG"):
+            here = None
+    for constant in code.co_consts:  # functions inside it
+        if isinstance(constant, CodeType):
+            yield from _values(constant, {**given, **local})
+
+
+def _is_place(value):
+    """Whether it is a module or a class of minivit."""
+    return isinstance(value, ModuleType | type) and _is_ours(value)
 
 
 def _is_ours(value):
     name = value.__name__ if isinstance(value, ModuleType) else value.__module__
-    return name.partition(".")[0] == PACKAGE
+    return (name or "").partition(".")[0] == PACKAGE
 
 
 def _is_followed(value, function):

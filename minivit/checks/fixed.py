@@ -158,7 +158,8 @@ class Fixed:
 
 def _is_grid(pairs, step):
     """Whether all first are the second, rounded to multiples of `step`, and two digits are left."""
-    return max(np.abs(own).max(initial=0) for own, _ in pairs) >= 10 * step and all(
+    largest = max((np.abs(own).max(initial=0) for own, _ in pairs), default=0)
+    return largest >= 10 * step and all(
         own.shape == wanted.shape
         and np.abs(own / step - np.round(own / step)).max(initial=0) < 1e-2
         and np.abs(own - wanted).max(initial=0) <= 0.51 * step
