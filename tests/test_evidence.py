@@ -525,6 +525,29 @@ def test_other_settings_have_beside_them_what_they_are_to_be_read_with(
     assert words not in elsewhere.section(changed_runs(arm, variant, without=1))
 
 
+@pytest.mark.parametrize(
+    "arm, variant, moved",
+    [
+        ("qk_only", "", {"QK alone's": 2}),
+        ("qk_only", study.ONLY_CENTRED, {"QK alone's": -2}),
+        ("ov_only", study.ONLY_CENTRED, {"OV alone's": -2}),
+        ("plain", study.ONLY_CENTRED, {"QK alone's": 2, "OV alone's": 2, "what the t": 2}),
+        ("mimetic", study.ONLY_CENTRED, {"what the t": -2}),
+        ("mimetic", study.LOUD_CENTRED, {"the gain wi": -2, "what the t": 2}),
+        ("plain", study.LOUD_CENTRED, {"the gain wi": 2, "what the t": -2}),
+    ],
+)
+def test_what_goes_of_a_gain_is_of_its_own_arms(chosen, arm, variant, moved):
+    def numbers(records):
+        lines = re.findall(r"(?m)^- (.+?) ([+−][\d.]+) \[.*$", elsewhere.section(records))
+        return {words: float(number.replace("−", "-")) for words, number in lines}
+
+    usual, lifted = numbers(STUDY), numbers(changed_runs(arm, variant, 0.02))
+    for start in ("QK alone's", "OV alone's", "the gain wi", "what the t"):
+        (words,) = [each for each in usual if each.startswith(start)]
+        assert lifted[words] - usual[words] == pytest.approx(moved.get(start, 0), abs=0.11)
+
+
 def test_findings_have_the_gain_after_longer_training_beside_that_after_two_epochs(chosen):
     half = [
         replace(r, final_accuracy=r.final_accuracy + 0.02 * (r.attention == "plain"))
