@@ -75,18 +75,18 @@ def full(tmp_path, monkeypatch):
 
 def test_the_queue_is_in_order_of_value(full):
     jobs = list(queue(full))
-    # Every seed has its pair before another begins; the controls come after the measurements.
-    arms = [("torch_default", "", a, seed) for seed in (0, 1, 2) for a in ("plain", "mimetic")]
+    # Every seed has its pair and the control before another begins; then come the measurements.
+    three = ("plain", "mimetic", "rotated")
+    arms = [("torch_default", "", a, seed) for seed in (0, 1, 2) for a in three]
     named = [(j.arm.base, j.arm.variant, j.arm.attention, j.arm.seed) for j in jobs]
-    assert named[:6] == arms
-    assert [(j.kind, j.arm.variant) for j in jobs[6:9]] == [
+    assert named[:9] == arms
+    assert [(j.kind, j.arm.variant) for j in jobs[9:12]] == [
         ("epochs", ""),
         ("steps", ""),
         ("attempts", ""),
     ]
-    assert (jobs[9].role, jobs[9].arm.variant) == ("tuning", EIGHTY_FIVE.candidates[0])
-    controls = [(a, seed) for seed in (0, 1, 2) for a in ("rotated", "norm_matched")]
-    assert named[10:16] == [("torch_default", "", *arm) for arm in controls]
+    assert (jobs[12].role, jobs[12].arm.variant) == ("tuning", EIGHTY_FIVE.candidates[0])
+    assert named[13:16] == [("torch_default", "", "norm_matched", seed) for seed in (0, 1, 2)]
     assert [(j.kind, j.arm.variant) for j in jobs[16:18]] == [
         ("steps", "patch_size=2"),
         ("attempts", "patch_size=2"),
