@@ -11,6 +11,7 @@ from benchmarks import (
     claims_pretrained,
     findings,
     fresh_seeds,
+    full_size,
     replication,
     results_picture,
     ship,
@@ -52,8 +53,9 @@ def outcome(summary, theirs):
 HEAD = """# Claims
 
 What the paper and its follow-ups claim, and what our records say. Made by `make claims`; do not
-edit: a test compares this page with the records. Our configuration is the scale `laptop` of
-[FINDINGS.md](benchmarks/FINDINGS.md): a small ViT, minutes of training, CIFAR-10 as JPEG images.
+edit: a test compares this page with the records. Our configuration, where no other is named, is
+the scale `laptop` of [FINDINGS.md](benchmarks/FINDINGS.md): a small ViT, minutes of training,
+CIFAR-10 as JPEG images.
 Theirs are larger and train for longer. So neither *not at this scale* nor *contradicted* refutes
 them.
 
@@ -132,6 +134,7 @@ def readme_results(records, again=(), fresh=()):
             "",
             results_picture.markdown(records),
             "",
+            *full_size.line(records),
             *_where_it_harms(Runs(records)),
             *fresh_seeds.doubt(Runs(records), fresh),
             OPEN,

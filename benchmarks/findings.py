@@ -7,7 +7,7 @@ the statements; `make claims` runs it, and a test fails where page and records d
 
 from pathlib import Path
 
-from benchmarks import elsewhere, fresh_seeds, long_rates, patch_scale, replication
+from benchmarks import elsewhere, fresh_seeds, full_size, long_rates, patch_scale, replication
 from benchmarks import rates as rates_module
 from benchmarks.statements import Runs, contrast, statements, strong
 from benchmarks.study import BETTER, DATA_SIZES, EQUAL, EQUAL_TOKENS, LONG, PLAN, missing
@@ -63,12 +63,13 @@ def page(records, tuning, factors=(), again=(), long=(), fresh=()):
         _sizes(records),
         _longer(records),
         long_rates.section(long),
+        full_size.section(records),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _head(records):
-    final = [record for record in records if record.role == "final"]
+    final = [r for r in records if (r.role, r.scale) == ("final", LAPTOP.name)]
     training, model = LAPTOP.training, LAPTOP.model
     names = " and ".join(sorted({record.data["name"] for record in final})) or "no data yet"
     machines = "; ".join(sorted({record.device for record in final}))

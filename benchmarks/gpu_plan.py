@@ -1,6 +1,7 @@
 """What the GPU queue does, in order of value."""
 
 from benchmarks.gpu_jobs import Job
+from benchmarks.study import FULL_ARMS, FULL_SEEDS
 from benchmarks.time_to import Mark, chosen
 from minivit.compare import Arm
 from minivit.protocol import FIRST_TUNING_SEED, rates
@@ -9,7 +10,6 @@ from minivit.records import Record
 from minivit.variants import parse_variant
 
 BASE, OTHER_BASE, PATCH_2 = "torch_default", "vit_trunc_normal", "patch_size=2"
-ATTENTIONS, SEEDS = ("plain", "mimetic", "rotated"), (0, 1, 2)
 # One seed on 5,000 images is ± 0.5 points off its own mean, so one run has to reach a little more.
 # In the order of their seconds on an H200: 0.8 an epoch at patch 4, 2.6 at patch 2.
 EIGHTY_FIVE = Mark(
@@ -51,15 +51,15 @@ def queue(results):
     yield Job(kind="steps", arm=_plain(PATCH_2), seconds=120)
     yield Job(kind="attempts", arm=_plain(PATCH_2), seconds=200)
     yield from _mark(results, NINETY)
-    yield from _runs(results, BASE, (*ATTENTIONS, "norm_matched"), variant=PATCH_2)
-    yield from _runs(results, OTHER_BASE, (*ATTENTIONS, "norm_matched"))
+    yield from _runs(results, BASE, (*FULL_ARMS, "norm_matched"), variant=PATCH_2)
+    yield from _runs(results, OTHER_BASE, (*FULL_ARMS, "norm_matched"))
 
 
 def _plain(variant):
     return Arm(base=BASE, attention="plain", variant=variant)
 
 
-def _runs(results, base, attentions=ATTENTIONS, seeds=SEEDS, variant="", alone=False):
+def _runs(results, base, attentions=FULL_ARMS, seeds=FULL_SEEDS, variant="", alone=False):
     """Final runs, one seed after the other, so that what is there can be paired.
 
     alone: each has the device for itself, so that its seconds can be quoted; else the first has.

@@ -38,7 +38,11 @@ MARK_NOTE = (
     "Seconds: each run had the device for itself; compilation and validation are in them, the "
     "checkpoints that follow some epochs are not."
 )
-RUN_NOTES = ("Seconds of an epoch with validation, without the checkpoint that follows it.", AGAIN)
+RUN_NOTES = (
+    "Seconds of an epoch with validation, without the checkpoint that follows it. A process "
+    "compiles in the first epoch of its first run, and for longer on a machine that never did.",
+    AGAIN,
+)
 
 
 def gpu_sections(**_):
@@ -140,10 +144,12 @@ def _run_row(entry):
     first, *others = _epoch_seconds(entry)
     arm, done = entry["arm"], len(others) + 1
     device = ", then ".join(entry["devices"])
-    what = f"{_size(entry['model'])}, {arm['attention']}, {done} epochs, {device}"
+    what = (
+        f"{_size(entry['model'])}, {arm['attention']}, seed {arm['seed']}, {done} epochs, {device}"
+    )
     hundred = f"100 epochs after the first: {100 * median(others):.0f} s"
     planned = "" if done >= 100 else " (planned from the median)"
-    first = f"the first, which compiles, {first:.1f} s"
+    first = f"the first {first:.1f} s"
     return timed_row(f"{what}; {first}", others, ratio=hundred + planned, goal="≤ 60 s")
 
 

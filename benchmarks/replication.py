@@ -149,7 +149,7 @@ def apart_by_seed(values):
 
 
 def _key(run):
-    return (run.base, run.attention, run.variant, run.learning_rate), run.seed
+    return (run.base, run.attention, run.variant, run.learning_rate), (run.scale, run.seed)
 
 
 if __name__ == "__main__":

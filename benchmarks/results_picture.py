@@ -6,6 +6,7 @@ from benchmarks.wording import VARIANTS, length
 from minivit.evidence import behind, recorded_on
 from minivit.figures import ARM_NAMES, alt_text, intervals
 from minivit.init import BASES
+from minivit.recipes import FULL
 
 COMPARED = ("plain", "norm_matched", "rotated")
 CHANGED = {
@@ -14,6 +15,7 @@ CHANGED = {
     ONLY_CENTRED: "positions less what patches share",
     "positions=learned": "positions start random and small",
 }
+LARGE = f"ViT-Tiny, {FULL.training.epochs} epochs of all images"
 
 
 def gains(records):
@@ -25,6 +27,7 @@ def gains(records):
         for other in COMPARED
     }
     found |= {f"{words}: − plain": runs.gain(variant=v) for v, words in CHANGED.items()}
+    found[f"{LARGE}: − plain"] = Runs(records, scale=FULL.name).gain()
     return {label: gain for label, gain in found.items() if gain is not None}
 
 
@@ -33,7 +36,8 @@ def picture(records):
     rows = gains(records)
     if not rows:
         return None
-    title = f"Mimetic less another start of attention (the last {len(CHANGED)}: on {BETTER})"
+    last = sum(not label.startswith(tuple(BASES)) for label in rows)
+    title = f"Mimetic less another start of attention (the last {last}: on {BETTER})"
     return intervals(rows, title=title, source=recorded_on(behind(rows.values())))
 
 

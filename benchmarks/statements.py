@@ -9,6 +9,7 @@ from benchmarks.study import (
     DATA_SIZES,
     EQUAL,
     EQUAL_TOKENS,
+    FULL_SEEDS,
     LONG,
     LOUD_CENTRED,
     LOUDEST,
@@ -17,10 +18,11 @@ from benchmarks.study import (
     SCALED,
     SMALL_POSITIONS,
 )
-from benchmarks.wording import DURING, HALF, LAST, SEEN, VARIANTS, images, length
+from benchmarks.wording import DURING, HALF, LAST, SEEN, VARIANTS, images, length, size
 from minivit import evidence
 from minivit.evidence import final_runs, points
 from minivit.init import BASES
+from minivit.recipes import FULL
 
 
 class Statement(NamedTuple):
@@ -39,13 +41,14 @@ def contrast(plus, minus=()):
 
 
 def _is_whole(runs):
-    seeds = {run.seed for run in runs}
-    return bool(seeds) and _planned(*_arm(runs[0])) <= seeds
+    return bool(runs) and _planned(runs[0].scale, *_arm(runs[0])) <= {run.seed for run in runs}
 
 
 @cache
-def _planned(*arm):
-    """The seeds that the plan has for an arm."""
+def _planned(scale, *arm):
+    """The seeds that the plan of this scale has for an arm."""
+    if scale == FULL.name:
+        return {*FULL_SEEDS}
     return {run.seed for question in PLAN for run in question.runs() if _arm(run) == arm}
 
 
@@ -56,12 +59,13 @@ def _arm(run):
 class Runs:
     """The final runs of an arm, and what one arm gains over another. used: all it has given."""
 
-    def __init__(self, records, base=BETTER):
-        self.records, self.base, self.used = records, base, []
+    def __init__(self, records, base=BETTER, scale="laptop"):
+        self.records, self.base, self.scale, self.used = records, base, scale, []
 
     def __call__(self, attention, variant="", base=None, rate="own"):
         base = base or self.base
-        found = final_runs(base, attention, variant, rate=rate, records=self.records)
+        where = {"scale": self.scale, "records": self.records}
+        found = final_runs(base, attention, variant, rate=rate, **where)
         self.used += found
         return found
 
@@ -154,9 +158,9 @@ def statements(records):
     made.append(
         Statement("Mimetic gains more with 1 head than with 8.", runs.excess("heads=1", "heads=8"))
     )
-    for size in DATA_SIZES:
-        gain = runs.gain(variant=size)
-        made.append(Statement(f"Mimetic ends higher than plain on {images(size)}.", gain))
+    for part in DATA_SIZES:
+        gain = runs.gain(variant=part)
+        made.append(Statement(f"Mimetic ends higher than plain on {images(part)}.", gain))
     made.append(
         Statement(
             f"Mimetic gains more on {images(DATA_SIZES[0])} than on {images(DATA_SIZES[-1])}.",
@@ -170,7 +174,7 @@ def statements(records):
     for variant in SMALL_POSITIONS:
         text = f"Mimetic ends higher than rotated: {VARIANTS[variant]}. {HALF}"
         made.append(Statement(text, runs.gain("mimetic", "rotated", variant)))
-    return made + _nothing_shared(runs) + _larger_tokens(runs)
+    return made + _nothing_shared(runs) + _larger_tokens(runs) + _full_size(records)
 
 
 def strong(made):
@@ -283,5 +287,14 @@ def _larger_tokens(runs):
             f"Mimetic ends higher than {arm}: {times}. {LAST}",
             runs.gain("mimetic", arm, variant),
         )
+        for arm in ("plain", "rotated")
+    ]
+
+
+def _full_size(records):
+    """Statements at the size and length that take a GPU."""
+    runs, text = Runs(records, scale=FULL.name), f"at full size: {size(FULL)}. {SEEN}"
+    return [
+        Statement(f"Mimetic ends higher than {arm} {text}", runs.gain("mimetic", arm))
         for arm in ("plain", "rotated")
     ]

@@ -4,6 +4,7 @@ from benchmarks.study import CENTRED, LOUD_CENTRED, ONLY_CENTRED, SCALED
 from minivit.recipes import LAPTOP
 from minivit.variants import vary
 
+ALL = 45_000  # training images: CIFAR-10's less those for validation
 VARIANTS = {
     "": "as the recipe is: positions start as the sin-cos table and are learned",
     "positions=shuffled": "sin-cos positions in random order",
@@ -32,12 +33,20 @@ LAST = "(Asked after all other runs were seen.)"
 def images(variant):
     """ "2,250 images (5 %)" for a variant of the data size."""
     count = vary(LAPTOP, variant).subset
-    return f"{count:,} images ({100 * count / 45_000:.0f} %)"
+    return f"{count:,} images ({100 * count / ALL:.0f} %)"
 
 
 def length(variant):
     """ "6 epochs of 45,000 images (8,436 steps)" for a variant of the data size and of epochs."""
-    recipe = vary(LAPTOP, variant)
-    epochs = recipe.training.epochs
-    steps = epochs * (recipe.subset // recipe.training.batch_size)
-    return f"{epochs} epochs of {recipe.subset:,} images ({steps:,} steps)"
+    return _length(vary(LAPTOP, variant))
+
+
+def size(recipe):
+    """ "d 192, 12 layers, 100 epochs of 45,000 images (8,700 steps)" for a recipe on all images."""
+    return f"d {recipe.model.dim}, {recipe.model.depth} layers, {_length(recipe)}"
+
+
+def _length(recipe):
+    epochs, count = recipe.training.epochs, recipe.subset or ALL
+    steps = epochs * (count // recipe.training.batch_size)
+    return f"{epochs} epochs of {count:,} images ({steps:,} steps)"

@@ -134,7 +134,9 @@ def recorded_on(runs):
     # A line of hashes is read by nobody; each record names its own.
     code = " and ".join(commits) if len(commits) <= 3 else f"of {len(commits)} commits"
     names, machines = " and ".join(names), " and ".join(machines)
-    return f"{names} · scale {runs[0].scale} · recorded on {machines}, code {code}"
+    scales = [name for name in SCALES if name in {run.scale for run in runs}]
+    scale = f"scale{'s' * (len(scales) > 1)} {' and '.join(scales)}"
+    return f"{names} · {scale} · recorded on {machines}, code {code}"
 
 
 def _by_seed(runs, value):

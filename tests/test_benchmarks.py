@@ -229,6 +229,7 @@ def test_a_measurement_that_failed_is_no_table(tmp_path, monkeypatch):
 @pytest.mark.parametrize("done", [5, 100])
 def test_seconds_of_a_whole_run_come_from_its_record(tmp_path, monkeypatch, done):
     entry = {"key": "a", "kind": "run", "alone": True, "arm": {"attention": "plain"}}
+    entry["arm"]["seed"] = 3
     entry["devices"] = ["a GPU"]
     entry["model"] = {"dim": 192, "depth": 12, "patch_size": 4}
     seconds = [9.0] + [2.0] * (done - 1)
@@ -243,7 +244,12 @@ def test_seconds_of_a_whole_run_come_from_its_record(tmp_path, monkeypatch, done
     monkeypatch.setattr(gpu_results, "KEPT", tmp_path)
     (section,) = gpu_results.gpu_sections()
     (row,) = section.rows
-    assert f"{done} epochs" in row.what and "compiles, 9.0 s" in row.what and row.median == "2.00 s"
+    assert (
+        f"{done} epochs" in row.what
+        and "seed 3" in row.what
+        and "the first 9.0 s" in row.what
+        and row.median == "2.00 s"
+    )
     assert ("planned" in row.ratio) == (done == 5) and "200 s" in row.ratio
 
 

@@ -845,7 +845,7 @@ def test_readmes_picture_is_that_of_the_records():
     figure = results_picture.picture(SHIPPED)
     assert Image.open(ROOT / "docs" / "results.png").text["alt"] == alt_text(figure), "make picture"
     labels, gains = [trace.y[0] for trace in figure.data], results_picture.gains(SHIPPED)
-    assert labels == [*gains] and len(labels) == 10
+    assert labels == [*gains] and len(labels) == 11
     for trace, gain in zip(figure.data, gains.values(), strict=True):
         low, high = trace.x[0] - trace.error_x.arrayminus[0], trace.x[0] + trace.error_x.array[0]
         assert (low, high) == pytest.approx((100 * gain.low, 100 * gain.high))

@@ -1135,5 +1135,5 @@ def test_07_final_runs_are_shown_or_said_to_be_missing(lesson_07, monkeypatch, c
             assert len(shown) == 2 and "8 heads +1.0" in alt_text(shown.pop())
             shown.clear()
         else:
-            rows = 19 + len(given["changes"])  # 8 above them, 11 below
+            rows = 20 + len(given["changes"])  # 8 above them, 12 below
             assert "−" in printed and printed.count("not recorded yet") == rows and not shown

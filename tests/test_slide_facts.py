@@ -28,7 +28,7 @@ def test_a_finding_is_what_the_records_say():
 def test_what_is_not_stated_once_is_a_sentence(monkeypatch, tmp_path):
     with pytest.raises(ValueError, match="0 times among the statements"):
         finding("Mimetic is best.")
-    with pytest.raises(ValueError, match="'The same' is 3 times"):
+    with pytest.raises(ValueError, match="'The same' is 4 times"):
         claim("The same")
     twice = tmp_path / "FINDINGS.md"
     twice.write_text("**Holds**\n\n" + 2 * "- A is. +1.0 [+0.5, +1.5], n = 5\n", encoding="utf-8")

@@ -5,6 +5,8 @@ import re
 
 import pytest
 
+from benchmarks.wording import size
+from minivit.recipes import FULL
 from teaching.exercises import ROOT
 from teaching.slide_facts import asked, claim, finding
 
@@ -63,6 +65,7 @@ NARROW = (
 FLIPPED = "With +I in OV, the rest of mimetic still ends higher than plain."
 HEADS = "Mimetic gains more with 1 head than with 8."
 ALL = "Mimetic ends higher than plain on 45,000 images (100 %)."
+TINY = f"Mimetic ends higher than plain at full size: {size(FULL)}."
 LONG = "Mimetic ends higher than {} after 6 epochs of 45,000 images (8,436 steps)."
 # (page, words around the numbers, a statement for each {})
 QUOTED = [
@@ -116,6 +119,7 @@ QUOTED = [
         "ends well below plain; asked later)",
         [ALL, LONG.format("plain"), LONG.format("rotated")],
     ),
+    ("guide", "ViT-Tiny after 100 epochs: {} over plain (three seeds, rates not tuned).", [TINY]),
     ("exam", "the gain with 1 head minus that with 8, is {}.", [HEADS]),
     (
         "exam",
@@ -185,7 +189,7 @@ def test_numbers_in_the_instructors_pages_are_those_of_the_records():
         ("guide", "−2.0 [−3.1, −0.8], −2.2 [−3.6, −0.7]", "−2.2 [−3.6, −0.7], −2.0 [−3.1, −0.8]"),
         ("guide", "gains +2.1 [+1.8, +2.4] †", "gains +2.1 [+1.8, +2.4]"),
         ("exam", "has +0.9 [+0.2, +1.5]", "has +0.9 [+0.2, +1.5] †"),
-        ("exam", "68 questions", "41 questions"),
+        ("exam", "69 questions", "41 questions"),
         ("ta_sheet", "negative in 69", "negative in 96"),
         ("ta_sheet", "What not to answer", "One more: +9.9 [+9.0, +9.9]"),
     ],

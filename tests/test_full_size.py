@@ -1,0 +1,102 @@
+"""The runs of the recipe `full` stand for themselves: shown when whole, taken for no others."""
+
+import random
+from dataclasses import replace
+
+import pytest
+from evidence_records import final, made_up
+
+from benchmarks import again, claims, full_size, replication, study
+from benchmarks.statements import Runs, statements
+from minivit.compare import DEFAULT_ARMS, Arm
+from minivit.evidence import recorded_on
+
+
+def accuracy(arm):
+    """Mimetic 3 points above plain at scale laptop, 1 above at full size; rotated 2 below."""
+    level = 0.5 + 0.05 * random.Random(arm.seed).random()
+    noise = 0.002 * random.Random(str(arm)).random()
+    return level + {"mimetic": 0.01, "rotated": -0.02}.get(arm.attention, 0) + noise
+
+
+SMALL = made_up(lambda arm: accuracy(arm) + 0.02 * (arm.attention == "mimetic"), study.PLAN[:1])
+ARMS = [
+    Arm(base="torch_default", attention=attention, seed=seed, learning_rate=1e-3)
+    for attention in study.FULL_ARMS
+    for seed in study.FULL_SEEDS
+]
+LARGE = [replace(r, scale="full", device="a GPU") for r in final(accuracy, ARMS)]
+
+
+def without(attention):
+    return SMALL + [r for r in LARGE if (r.attention, r.seed) != (attention, 2)]
+
+
+def stated(records):
+    made = {each.text: each.contrast for each in statements(records) if "full size" in each.text}
+    return {text.split()[4]: found for text, found in made.items()}
+
+
+def test_a_gain_at_full_size_is_that_of_its_own_runs():
+    gains = stated(SMALL + LARGE)
+    assert list(gains) == ["plain", "rotated"]
+    assert [found.n for found in gains.values()] == [3, 3]
+    assert [100 * found.mean for found in gains.values()] == pytest.approx([1, 3], abs=0.3)
+    assert {r.scale for found in gains.values() for r in found.runs} == {"full"}
+    assert 100 * Runs(SMALL + LARGE).gain().mean == pytest.approx(3, abs=0.3), "as without them"
+
+
+def test_nothing_is_shown_before_the_last_seed():
+    page, line = (part(without("rotated")) for part in (full_size.section, full_size.line))
+    assert "| rotated | 2 of 3 | | | | |" in page
+    assert "mimetic − rotated" not in line[0] and "control rotated lacks seeds" in line[0]
+    assert stated(without("rotated"))["rotated"] is None
+    assert stated(without("rotated"))["plain"] is not None
+    assert full_size.section(without("plain")) == "" and full_size.line(without("mimetic")) == []
+    whole = full_size.line(SMALL + LARGE)[0]
+    assert "mimetic − rotated +2.9" in whole and "lacks" not in whole
+
+
+def test_a_claim_counts_the_runs_behind_it():
+    runs = Runs(SMALL + LARGE)
+    assert full_size.gain(runs).n == 3
+    assert {r.scale for r in runs.used} == {"full"}
+    assert "| `full-torch_default-mimetic-lr0.001`<br>`full-" in claims.claims_page(SMALL + LARGE)
+
+
+def test_they_stand_in_for_no_run_of_another_scale():
+    assert len(study.missing(study.PLAN[0], LARGE)) == len(study.PLAN[0].runs())
+    elsewhere = [replace(r, device="other") for r in SMALL]
+    before = replication.pairs(SMALL, elsewhere)
+    assert replication.pairs(SMALL + LARGE, elsewhere) == before
+    replaced = replication._replaced(SMALL + LARGE, elsewhere)
+    assert [r.scale for r in replaced if r.device == "a GPU"] == ["full"] * len(LARGE)
+    assert "First: none." in replication.section(SMALL + LARGE, elsewhere)
+
+
+def test_a_picture_names_every_scale_of_its_runs():
+    assert "· scale laptop ·" in recorded_on(SMALL)
+    assert "· scales laptop and full ·" in recorded_on(LARGE + SMALL)
+
+
+@pytest.mark.parametrize("device, wanted", [("cpu", {"cpu"}), ("cuda", {"cpu", "a GPU"})])
+def test_a_record_that_is_run_again_by_chance_can_be_made_here(device, wanted, monkeypatch):
+    monkeypatch.setattr(again, "pick_device", lambda: type("Device", (), {"type": device}))
+    both = [replace(SMALL[0], device="cpu: some, threads: 1"), LARGE[0]]
+    found = {again.at_random(both).device.partition(":")[0] for _ in range(100)}
+    assert found == wanted
+    if device == "cpu":
+        with pytest.raises(SystemExit, match="made on a GPU"):
+            again.at_random(LARGE)
+
+
+def test_the_queue_makes_what_is_planned():
+    from benchmarks.gpu_plan import _runs
+
+    class Results:
+        class task:
+            recipe = full_size.FULL
+
+    made = {(job.arm.attention, job.arm.seed) for job in _runs(Results, "torch_default")}
+    assert made == {(arm.attention, arm.seed) for arm in ARMS}
+    assert {*study.FULL_ARMS} <= {*DEFAULT_ARMS}
