@@ -145,6 +145,8 @@ def run_arm(arm, task, *, device=None, callback=None) -> Record:
         checkpoint=checkpoint_path(arm, task),
         callback=callback,
     )
+    precision = recipe.training.precision
+    tested = None if task.test is None else evaluate(model, task.test, precision=precision).accuracy
     record = Record(
         scale=recipe.name,
         base=arm.base,
@@ -160,14 +162,10 @@ def run_arm(arm, task, *, device=None, callback=None) -> Record:
         commit=commit,
         dirty=dirty,
         epochs=[asdict(epoch) for epoch in history.epochs],
-        final_accuracy=None if task.test is None else _tested(model, task.test, recipe),
+        final_accuracy=tested,
     )
     write_record(record, task.folder)
     return record
-
-
-def _tested(model, images, recipe):
-    return evaluate(model, images, precision=recipe.training.precision).accuracy
 
 
 def runs_folder(name):

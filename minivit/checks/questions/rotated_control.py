@@ -107,8 +107,7 @@ def _spectra(arguments, result):
         had, has = (np.linalg.svd(each, compute_uv=False) for each in (before, after))
         at = int(np.abs(had - has).argmax())
         if abs(had[at] - has[at]) > 2e-3 * had[0]:
-            text = f"singular value {at + 1} is {has[at]:.3f}; it was {had[at]:.3f}"
-            return Finding(name, text)
+            return Finding(name, f"singular value {at + 1} is {has[at]:.3f}, was {had[at]:.3f}")
     return None
 
 
