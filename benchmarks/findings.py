@@ -11,14 +11,14 @@ from benchmarks import elsewhere, fresh_seeds, full_size, long_rates, patch_scal
 from benchmarks import rates as rates_module
 from benchmarks.statements import Runs, contrast, statements, strong
 from benchmarks.study import BETTER, DATA_SIZES, EQUAL, EQUAL_TOKENS, LONG, PLAN, missing
-from benchmarks.wording import VARIANTS, images, length
+from benchmarks.wording import VARIANTS, images, length, level, when
 from minivit.compare import DEFAULT_ARMS
 from minivit.evidence import plain_threshold, points, time_to, verdict
 from minivit.figures import ARM_NAMES
 from minivit.init import BASES
 from minivit.protocol import rates
 from minivit.recipes import LAPTOP, recipe_digest
-from minivit.records import load_records, summarise
+from minivit.records import load_records
 from minivit.storage import write_text
 
 PAGE = Path(__file__).parent / "FINDINGS.md"
@@ -116,9 +116,9 @@ def _levels(records, base, rate):
             continue
         over_plain = "" if arm == "plain" else points(runs.gain(arm, rate=rate))
         under = "" if arm == "mimetic" else points(runs.gain("mimetic", arm, rate=rate))
-        cells = [ARM_NAMES[arm], f"{own[0].learning_rate:g}", len(own), _level(own), over_plain]
-        when = _when(time_to(own, plain_threshold(plain)))
-        lines.append(f"| {' | '.join(map(str, [*cells, under, when]))} |")
+        cells = [ARM_NAMES[arm], f"{own[0].learning_rate:g}", len(own), level(own), over_plain]
+        reached = when(time_to(own, plain_threshold(plain)))
+        lines.append(f"| {' | '.join(map(str, [*cells, under, reached]))} |")
     plain_rate = "" if rate == "own" else f" --learning-rate {plain[0].learning_rate:g}"
     lines += ["", f"`{COMMAND} {SEEDS} --bases {base}{plain_rate}`"]
     return "\n".join(lines)
@@ -138,7 +138,7 @@ def _halves(records):
     for arm in arms:
         less = "" if arm == "mimetic" else points(runs.gain("mimetic", arm))
         own = runs(arm)
-        cells = [ARM_NAMES[arm], len(own), _level(own), points(runs.gain(arm)), less]
+        cells = [ARM_NAMES[arm], len(own), level(own), points(runs.gain(arm)), less]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     lines += ["", f"`{COMMAND} {SEEDS} --bases {BETTER} --arms plain {' '.join(arms)}`"]
     return "\n".join(lines)
@@ -162,7 +162,7 @@ def _equal(records, variants, title, words, factor_on):
     for arm, own in found:
         usual, factor = runs(arm), variants[arm].rpartition("=")[2]
         moved, under = contrast([own], [usual]), contrast([runs("mimetic")], [own])
-        cells = [ARM_NAMES[arm], f"× {factor}", len(own), _level(own), points(moved), points(under)]
+        cells = [ARM_NAMES[arm], f"× {factor}", len(own), level(own), points(moved), points(under)]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     commands = [f"--arms {arm} --variant {variant}" for arm, variant in variants.items()]
     lines += ["", f"`{COMMAND} {SEEDS} --bases {BETTER} {commands[0]}`, and so on"]
@@ -228,7 +228,7 @@ def _pairs(records, names, title, column, reference):
         more = "" if variant == reference else points(runs.excess(variant, reference))
         gain = points(runs.gain(variant=variant))
         n = " and ".join(dict.fromkeys(str(len(each)) for each in (plain, mimetic)))
-        cells = [names[variant], n, _level(plain), _level(mimetic), gain, more]
+        cells = [names[variant], n, level(plain), level(mimetic), gain, more]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     example = next(variant for variant in found if variant)
     seeds = " ".join(str(run.seed) for run in runs("plain", example))
@@ -266,19 +266,6 @@ def _unfinished(records):
     left = [(q.name, len(missing(q, records)), len(q.runs())) for q in PLAN]
     rows = [f"- {name}: {gone} of {total} runs missing" for name, gone, total in left if gone]
     return "\n".join(["## Not finished", "", *(rows or ["Everything that was planned is here."])])
-
-
-def _level(runs):
-    level = summarise([100 * run.final_accuracy for run in runs])
-    return f"{level.mean:.1f}" if level.n == 1 else f"{level.mean:.1f} ± {level.std:.1f}"
-
-
-def _when(time):
-    if time.epoch is None:
-        return "not reached"
-    return f"{time.epoch:.1f}" + (
-        "" if time.reached == time.n else f" ({time.reached} of {time.n})"
-    )
 
 
 def main():

@@ -54,7 +54,24 @@ def test_nothing_is_shown_before_the_last_seed():
     assert stated(without("rotated"))["plain"] is not None
     assert full_size.section(without("plain")) == "" and full_size.line(without("mimetic")) == []
     whole = full_size.line(SMALL + LARGE)[0]
-    assert "mimetic − rotated +2.9" in whole and "lacks" not in whole
+    assert "mimetic − rotated is +2.9" in whole and "lacks" not in whole
+
+
+def test_losses_are_those_of_the_last_epoch_and_of_whole_arms():
+    def lose(run):
+        last = 0.5 - 0.1 * (run.attention == "mimetic") + 0.001 * run.seed
+        ends = {"train_loss": 9.0, "validation_loss": 8.0}
+        *before, end = ({**epoch, **ends} for epoch in run.epochs)
+        return replace(run, epochs=[*before, end | dict.fromkeys(ends, last)])
+
+    small, large = map(lose, SMALL), [*map(lose, LARGE)]
+    assert "losses" not in full_size.section(SMALL + LARGE).lower(), "these have no validation loss"
+    page = full_size.section([*small, *large])
+    for scale, n in (("laptop, as the recipe is", 5), ("full", 3)):
+        (row,) = (line for line in page.splitlines() if line.startswith(f"| {scale} |"))
+        assert row.count(f"−0.100 [−0.100, −0.100], n = {n}") == 2, row
+    less = [r for r in SMALL if (r.attention, r.seed) != ("mimetic", 4)]
+    assert "as the recipe is" not in full_size.section([*map(lose, less), *large])
 
 
 def test_a_claim_counts_the_runs_behind_it():
