@@ -36,6 +36,8 @@ def main():
     record = records[name] if name else at_random(records.values())
     print(f"{record.filename}: {len(record.epochs)} epochs, made with torch "
           f"{record.versions['torch']} on {record.device}")  # fmt: skip
+    if _lacks_gpu(record):
+        print("no such GPU here: this takes many hours, and its numbers will differ", flush=True)
     torch.set_num_threads(1)  # as in the processes of a comparison
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -52,10 +54,14 @@ def main():
 
 def at_random(records):
     """One of them; where no GPU is, one that was made on a CPU, for others would take days here."""
-    here = [r for r in records if r.device.startswith("cpu") or pick_device().type != "cpu"]
+    here = [record for record in records if not _lacks_gpu(record)]
     if not here:
         raise SystemExit("all records were made on a GPU, and none is here; --record takes one")
     return random.choice(sorted(here, key=lambda record: record.filename))
+
+
+def _lacks_gpu(record):
+    return not record.device.startswith("cpu") and pick_device().type != "cuda"
 
 
 def run_again(record, task):

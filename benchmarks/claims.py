@@ -18,10 +18,12 @@ from benchmarks import (
 )
 from benchmarks.claims_of_others import CLAIMS
 from benchmarks.results_picture import COMPARED
-from benchmarks.statements import Runs, marks
+from benchmarks.runs import Runs
+from benchmarks.statements import marks
 from minivit.evidence import points, verdict
 from minivit.figures import ARM_NAMES
 from minivit.init import BASES
+from minivit.recipes import LAPTOP
 from minivit.records import load_records
 from minivit.storage import write_text
 
@@ -56,8 +58,8 @@ What the paper and its follow-ups claim, and what our records say. Made by `make
 edit: a test compares this page with the records. Our configuration, where no other is named, is
 the scale `laptop` of [FINDINGS.md](benchmarks/FINDINGS.md): a small ViT, minutes of training,
 CIFAR-10 as JPEG images.
-Theirs are larger and train for longer. So neither *not at this scale* nor *contradicted* refutes
-them.
+Theirs are larger or train for longer, most of them both. So neither *not at this scale* nor
+*contradicted* refutes them.
 
 *Mark*: A, we read it at the source (paper, abstract, README or code); B, quoted by somebody who
 read it; –, nobody else's claim.
@@ -109,7 +111,8 @@ def readme_results(records, again=(), fresh=()):
             rows.append(f"| {base} | {' | '.join(map(mark, gains))} |")
     if not rows:
         return ""
-    data = " and ".join(sorted({r.data["name"] for r in records if r.role == "final"}))
+    ours = [r for r in records if (r.role, r.scale) == ("final", LAPTOP.name)]
+    data = " and ".join(sorted({r.data["name"] for r in ours}))
     twice = replication.bases(records, again)
     rows_of = f"row{'s' * (len(twice) > 1)} of {' and '.join(twice)}"
     most = ARM_NAMES[replication.most_apart(records, again)] if twice else ""
@@ -129,13 +132,13 @@ def readme_results(records, again=(), fresh=()):
             "|---" * (len(COMPARED) + 1) + "|",
             *rows,
             "",
-            "†: still differs from 0 after Holm's correction for all statements of "
-            f"FINDINGS.md.{_unsteady(records, again)}",
+            "†: a statement of FINDINGS.md that still differs from 0 after Holm's correction for "
+            f"all of them.{_unsteady(records, again)}",
             "",
             results_picture.markdown(records),
             "",
             *full_size.line(records),
-            *_where_it_harms(Runs(records)),
+            *_where_it_harms(Runs(records), mark),
             *fresh_seeds.doubt(Runs(records), fresh),
             OPEN,
             "",
@@ -143,32 +146,39 @@ def readme_results(records, again=(), fresh=()):
             "[benchmarks/FINDINGS.md](benchmarks/FINDINGS.md), which begins with a table of what "
             "the gain is where something else is made alike or changed. Beside the paper's claims: "
             "[CLAIMS.md](CLAIMS.md). The rules: [benchmarks/PROTOCOL.md](benchmarks/PROTOCOL.md).",
-            "Doubt a number? `.venv/bin/python -m benchmarks.again` trains a run again in minutes, "
-            "on the same images (see *Data*), and says by how much it differs. On the processor "
-            "and torch of its record it should not; elsewhere rounding makes single runs differ"
-            f"{elsewhere}.",
+            "Doubt a number? `.venv/bin/python -m benchmarks.again` trains a run of a CPU again in "
+            "minutes, on the same images (see *Data*), and says by how much it differs. On the "
+            "processor and torch of its record it should not; elsewhere rounding makes single runs "
+            f"differ{elsewhere}.",
         ]
     )
 
 
 def _unsteady(records, again):
     """What † is worth: how many statements lose or gain it by rounding alone."""
-    lost, gained = replication.daggers(records, again) if again else (0, 0)
-    if not lost + gained:
+    had, lost, gained = replication.daggers(records, again) if again else ((), (), ())
+    if not (lost or gained):
         return ""
+    here = sum(_in_the_table(text) for text in lost)
     return (
-        f" Repeated on another processor, where only rounding differs, {lost} of these lose it and "
-        f"{gained} gain{'s' * (gained == 1)} it."
+        f" Of the {len(had)} with † that were made again on another processor, where only rounding "
+        f"differs, {len(lost)} lose it" + f", {here} of this table among them" * bool(here) + "; "
+        f"{len(gained)} of the others gain{'s' * (len(gained) == 1)} it."
     )
 
 
-def _where_it_harms(runs):
+def _in_the_table(text):
+    """Whether a statement is of README's table: "On torch_default, mimetic ends higher than …"."""
+    return text.startswith("On ") and ", mimetic ends higher than " in text
+
+
+def _where_it_harms(runs, mark):
     gain = runs.gain(variant="positions=learned")
     if verdict(gain) != "does not hold":
         return []
     return [
         "**It can do harm**: where positions start random and small, as timm's and torchvision's "
-        f"do, mimetic − plain is {points(gain)}.",
+        f"do, mimetic − plain is {mark(gain)}.",
         "",
     ]
 

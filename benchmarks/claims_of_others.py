@@ -9,7 +9,7 @@ from functools import partial
 from typing import NamedTuple
 
 from benchmarks import char_lm, full_size
-from benchmarks.statements import Runs, contrast
+from benchmarks.runs import Runs, contrast
 from benchmarks.study import BETTER, CENTRED, DATA_SIZES, LONG, LOUDEST, ONLY_CENTRED
 from benchmarks.wording import VARIANTS, images, length
 from minivit import evidence

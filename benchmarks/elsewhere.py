@@ -2,7 +2,8 @@
 
 from benchmarks import patch_scale
 from benchmarks.rates import SEEDS
-from benchmarks.statements import Runs, contrast, marks
+from benchmarks.runs import Runs, contrast
+from benchmarks.statements import marks
 from benchmarks.study import (
     BETTER,
     CENTRED,

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from benchmarks import elsewhere, fresh_seeds, full_size, long_rates, patch_scale, replication
 from benchmarks import rates as rates_module
-from benchmarks.statements import Runs, contrast, statements, strong
-from benchmarks.study import BETTER, DATA_SIZES, EQUAL, EQUAL_TOKENS, LONG, PLAN, missing
+from benchmarks.runs import Runs, contrast
+from benchmarks.statements import statements, strong
+from benchmarks.study import BEST_LONG, BETTER, DATA_SIZES, EQUAL, EQUAL_TOKENS, LONG, PLAN, missing
 from benchmarks.wording import VARIANTS, images, length, level, when
 from minivit.compare import DEFAULT_ARMS
 from minivit.evidence import plain_threshold, points, time_to, verdict
@@ -207,7 +208,20 @@ def _longer(records):
     below = Runs(records).gain("rotated", variant=LONG)
     return (
         f"{table}\n\nMimetic minus rotated after {names[LONG]}: {points(gain)}; rotated minus "
-        f"plain: {points(below)}."
+        f"plain: {points(below)}.{_at_best_rates(Runs(records))}"
+    )
+
+
+def _at_best_rates(runs):
+    """What is left of longer training's gain where each arm has its own best rate there."""
+    mimetic, plain = (runs(arm, BEST_LONG[arm]) for arm in ("mimetic", "plain"))
+    best = contrast([mimetic], [plain])
+    if best is None:
+        return ""
+    rates = [f"{arm[0].attention} {arm[0].learning_rate:g}" for arm in (mimetic, plain)]
+    return (
+        f" Each at the rate that is best for it there ({', '.join(rates)}; plain {level(plain)} "
+        f"%), mimetic minus plain: {points(best)}."
     )
 
 
@@ -244,8 +258,9 @@ def _sentences(records):
         "",
         f"{len(tested)} statements, each from all seeds that were planned for it. An arm takes its "
         "own best of three rates; QK only, OV only and OV flipped were not tuned and take "
-        "mimetic's, a variant takes its arm's. Intervals are not corrected for the number of "
-        "statements, so about one in twenty misses its true value. "
+        "mimetic's, a variant takes its arm's; at full size all take the recipe's, untuned. "
+        "Intervals are not corrected for the number of statements, so about one in twenty misses "
+        "its true value. "
         f"†: differs from 0 also where all {len(tested)} are asked at once (Holm's correction, "
         "5 %). With three seeds the width of an interval is luck, too: a narrow one, and its †, is "
         "no better evidence than its neighbours. Differences that stand only in tables are "
@@ -264,6 +279,9 @@ def _sentences(records):
 
 def _unfinished(records):
     left = [(q.name, len(missing(q, records)), len(q.runs())) for q in PLAN]
+    left.append(
+        ("full size (what the GPU queue has after these is not counted)", *full_size.left(records))
+    )
     rows = [f"- {name}: {gone} of {total} runs missing" for name, gone, total in left if gone]
     return "\n".join(["## Not finished", "", *(rows or ["Everything that was planned is here."])])
 

@@ -9,6 +9,7 @@ them: they raised the question.
 from pathlib import Path
 
 from benchmarks import statements
+from benchmarks.runs import contrast as whole_contrast
 from benchmarks.study import (
     BETTER,
     CENTRED,
@@ -74,10 +75,10 @@ def section(records, fresh):
 def doubt(runs, fresh):
     """README's lines on what is left without what all patches share; [] where runs are missing.
 
-    runs: `benchmarks.statements.Runs` of the final runs.
+    runs: `benchmarks.runs.Runs` of the final runs.
     """
     plain, mimetic = (
-        statements.contrast([runs(arm, ONLY_CENTRED)], [runs(arm)]) for arm in ("plain", "mimetic")
+        whole_contrast([runs(arm, ONLY_CENTRED)], [runs(arm)]) for arm in ("plain", "mimetic")
     )
     left, larger = runs.gain(variant=ONLY_CENTRED), runs.gain(variant=SCALED)
     over_rotated, enlarged = (
@@ -104,7 +105,7 @@ def doubt(runs, fresh):
         f"{mark(louder[0])} with the vector and {mark(louder[1])} without; but beside patches that "
         "large the vector is small.",
         "",
-        "So what most of the gain is a gain of is open."
+        "So it is open what most of the gain comes from."
         + left_over * (verdict(louder[1]) == "holds"),
         "",
     ]

@@ -3,10 +3,11 @@
 They take a GPU, and come from `benchmarks.gpu_queue`. An arm is shown when all its seeds are there.
 """
 
-from benchmarks.statements import Runs
+from benchmarks.runs import Runs, contrast, is_whole
+from benchmarks.statements import marks
 from benchmarks.study import BETTER, FULL_ARMS, FULL_SEEDS, LONG, PAIR
 from benchmarks.wording import length, level, size, when
-from minivit.evidence import contrast, plain_threshold, points, time_to
+from minivit.evidence import plain_threshold, points, time_to
 from minivit.figures import ARM_NAMES
 from minivit.recipes import FULL
 
@@ -14,6 +15,7 @@ RATE = (
     f"The learning rate, {FULL.training.learning_rate:g}, is the recipe's in every arm: none was "
     "tuned at this size."
 )
+# FULL.training.augment in words; a test holds them against it.
 IMAGES = "Training images are flipped, cropped, partly covered (cutout) and mixed (mixup)."
 
 
@@ -25,43 +27,60 @@ def gain(runs):
     return found
 
 
+def left(records):
+    """(how many of the planned runs are missing, how many are planned)."""
+    runs, planned = Runs(records, scale=FULL.name), len(FULL_ARMS) * len(FULL_SEEDS)
+    return planned - sum(len(_seeds(runs(arm))) for arm in FULL_ARMS), planned
+
+
 def section(records):
-    """The table; "" before plain and mimetic have all their seeds."""
+    """The tables; "" before plain and mimetic have all their seeds."""
     runs = Runs(records, scale=FULL.name)
     if runs.gain() is None:
         return ""
-    plain = runs("plain")
-    threshold = plain_threshold(plain)
+    shown = {arm: own for arm in FULL_ARMS if is_whole(own := runs(arm))}
+    made = [run for own in shown.values() for run in own]
+    machines = " and ".join(sorted({run.device for run in made}))
+    commits = ", ".join(sorted({(run.commit or "none")[:8] for run in made}))
+    threshold = plain_threshold(shown["plain"])
     lines = [
         f"## Full size: {size(FULL)} ({BETTER})",
         "",
         f"{IMAGES} {RATE} Batch {FULL.training.batch_size}, bfloat16 where a GPU has it; on "
-        f"{' and '.join(sorted({run.device for run in plain}))}. Epochs: the first with plain's "
-        f"mean last validation accuracy, {100 * threshold:.1f} %.",
+        f"{machines}, the code of commit {commits}. Epochs: the first with plain's mean last "
+        f"validation accuracy, {100 * threshold:.1f} %; the mean over the runs that reach it, and "
+        "how many do where not all.",
         "",
         "| arm | n | test, % | minus plain | mimetic minus this | epochs |",
         "|---|---|---|---|---|---|",
     ]
     for arm in FULL_ARMS:
-        own = runs(arm)
-        if len(own) < len(FULL_SEEDS):
-            lines.append(f"| {ARM_NAMES[arm]} | {len(own)} of {len(FULL_SEEDS)} | | | | |")
+        if arm not in shown:
+            there = f"{len(_seeds(runs(arm)))} of {len(FULL_SEEDS)}"
+            lines.append(f"| {ARM_NAMES[arm]} | {there} | | | | |")
             continue
         cells = [
             ARM_NAMES[arm],
-            len(own),
-            level(own),
+            len(shown[arm]),
+            level(shown[arm]),
             "" if arm == "plain" else points(runs.gain(arm)),
             "" if arm == "mimetic" else points(runs.gain("mimetic", arm)),
-            when(time_to(own, threshold)),
+            when(time_to(shown[arm], threshold)),
         ]
         lines.append(f"| {' | '.join(map(str, cells))} |")
-    lines += ["", "`python -m benchmarks.gpu_queue` ([GPU.md](GPU.md))"]
+    lines += ["", "`python -m benchmarks.gpu_queue`, as [GPU.md](GPU.md) says"]
     return "\n".join([*lines, *_losses(records)])
 
 
+def _seeds(own):
+    return {run.seed for run in own} & {*FULL_SEEDS}
+
+
 def _losses(records):
-    """Whether mimetic gains on the images it trains on, too: lines of a table; [] without runs."""
+    """Does mimetic gain on the images it trains on, too? Lines; [] if there is nothing to compare.
+
+    One setting alone says little of losses, which differ by recipe.
+    """
     small, large = Runs(records), Runs(records, scale=FULL.name)
     settings = {
         "laptop, as the recipe is": (small, ""),
@@ -72,17 +91,18 @@ def _losses(records):
     for name, (runs, variant) in settings.items():
         gaps = [_gap(runs, variant, key) for key in ("train_loss", "validation_loss")]
         if None not in gaps:
-            rows.append(f"| {name} | {' | '.join(map(_nats, gaps))} |")
+            fit = "yes" if gaps[0].high < 0 else "no" if gaps[0].low > 0 else "not known"
+            rows.append(f"| {name} | {' | '.join(map(_nats, gaps))} | {fit} |")
     if len(rows) < 2:
         return []
     return [
         "",
         "Is a better end a better fit? Losses of the last epoch, mimetic minus plain; training "
-        "loss is that of the images as they were shown, changed by augmentation (at full size "
-        "mixed, too, which holds differences small). Seen after the runs; no statements.",
+        "loss is that of the images as they were shown, changed by augmentation, at full size "
+        "mixed, too. Seen after the runs; no statements.",
         "",
-        "| scale | training loss | validation loss |",
-        "|---|---|---|",
+        "| scale | training loss | validation loss | a better fit |",
+        "|---|---|---|---|",
         *rows,
     ]
 
@@ -90,8 +110,7 @@ def _losses(records):
 def _gap(runs, variant, key):
     """What mimetic's last epoch has more of than plain's; None before both have all their seeds."""
     plain, mimetic = (runs(arm, variant) for arm in PAIR)
-    has = all(key in run.epochs[-1] for run in (*plain, *mimetic))
-    if not has or runs.gain(variant=variant) is None:
+    if not all(key in run.epochs[-1] for run in (*plain, *mimetic)):
         return None
     return contrast([mimetic], [plain], value=lambda run: run.epochs[-1][key])
 
@@ -103,16 +122,21 @@ def _nats(gap):
 
 def line(records):
     """README's lines; [] before plain and mimetic have all their seeds."""
-    runs = Runs(records, scale=FULL.name)
+    runs, mark = Runs(records, scale=FULL.name), marks(records)
     if runs.gain() is None:
         return []
-    left = [arm for arm in FULL_ARMS if len(runs(arm)) < len(FULL_SEEDS)]
-    controls = [arm for arm in FULL_ARMS if arm not in ("plain", "mimetic", *left)]
-    gains = [f"mimetic − {a} is {points(runs.gain('mimetic', a))}" for a in ("plain", *controls)]
+    others = [arm for arm in FULL_ARMS if arm != "mimetic" and is_whole(runs(arm))]
+    gains = [f"mimetic − {ARM_NAMES[a]} is {mark(runs.gain('mimetic', a))}" for a in others]
     return [
-        f"**Larger and longer** (scale `full`, on a GPU): ViT-Tiny, {size(FULL)}. {IMAGES} {RATE} "
-        f"There {' and '.join(gains)}; mimetic ends at {level(runs('mimetic'))} %. With three "
-        "seeds an interval's width is luck, too."
-        + "".join(f" The control {arm} lacks seeds and is not shown." for arm in left),
+        "**Larger and longer** (scale `full`, on a GPU; a statement written after "
+        "these runs were seen): "
+        f"ViT-Tiny, {size(FULL)}. {IMAGES} {RATE} There {' and '.join(gains)}; mimetic ends at "
+        f"{level(runs('mimetic'))} %. With {len(FULL_SEEDS)} seeds an interval's width is luck, "
+        "too."
+        + "".join(
+            f" The control {ARM_NAMES[arm]} lacks seeds and is not shown."
+            for arm in FULL_ARMS
+            if not is_whole(runs(arm))
+        ),
         "",
     ]

@@ -73,7 +73,10 @@ def _attempt_lines(key, result):
 
 
 def records(results):
-    """The Records of finished runs, with the commit where this checkout is the code that ran."""
+    """The Records of finished runs; where this checkout has the code that ran, with its commit.
+
+    That is a commit with the same code, and may be a later one than the run's own.
+    """
     commit, dirty = current_commit()
     for entry in results.entries.values():
         if "record" in entry:

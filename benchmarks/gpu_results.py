@@ -147,8 +147,8 @@ def _run_row(entry):
     what = (
         f"{_size(entry['model'])}, {arm['attention']}, seed {arm['seed']}, {done} epochs, {device}"
     )
-    hundred = f"100 epochs after the first: {100 * median(others):.0f} s"
-    planned = "" if done >= 100 else " (planned from the median)"
+    hundred = f"100 × the median: {100 * median(others):.0f} s"
+    planned = "" if done >= 100 else " (planned)"
     first = f"the first {first:.1f} s"
     return timed_row(f"{what}; {first}", others, ratio=hundred + planned, goal="≤ 60 s")
 

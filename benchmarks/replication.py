@@ -11,7 +11,8 @@ import math
 from pathlib import Path
 from statistics import fmean
 
-from benchmarks.statements import Runs, statements, strong
+from benchmarks.runs import Runs
+from benchmarks.statements import statements, strong
 from benchmarks.study import PLAN, SMALL_POSITIONS, Question, say
 from minivit.compare import compare, prepare
 from minivit.data import cifar10
@@ -86,9 +87,10 @@ def most_apart(records, again):
 
 
 def daggers(records, again):
-    """How many statements lose, and how many gain, their † where runs are replaced by `again`."""
-    first, second = (strong(statements(rs)) for rs in (records, _replaced(records, again)))
-    return len(first - second), len(second - first)
+    """Of the statements made again: the texts with †, those that lose it, those that gain it."""
+    made = [(first.text, marks) for first, _, marks in _made_again(records, again)]
+    had, has = ({text for text, marks in made if marks[i]} for i in (0, 1))
+    return had, had - has, has - had
 
 
 def _replaced(records, again):
@@ -99,6 +101,15 @@ def _replaced(records, again):
 
 def _statements(records, again):
     """A row for each statement that can be made of the other processor's runs alone."""
+    for *pair, marks in _made_again(records, again):
+        gains = [each.contrast for each in pair]
+        cells = [points(g) + " †" * m for g, m in zip(gains, marks, strict=True)]
+        read = ", then ".join(dict.fromkeys(map(verdict, gains)))
+        yield f"| {pair[0].text} | {' | '.join(cells)} | {read} |"
+
+
+def _made_again(records, again):
+    """(the Statement, that made of the other processor's runs alone, whether each has a †)."""
     twins, there = {_key(r) for r in again}, {r.device for r in again}
     both = [statements(rs) for rs in (records, _replaced(records, again))]
     marked = [strong(made) for made in both]
@@ -107,11 +118,7 @@ def _statements(records, again):
         made = gains[1].runs if gains[1] else ()
         replaced = any(_key(r) in twins for r in made)
         if gains[0] and replaced and {r.device for r in made} <= there:
-            cells = [
-                points(g) + " †" * (pair[0].text in m) for g, m in zip(gains, marked, strict=True)
-            ]
-            read = ", then ".join(dict.fromkeys(map(verdict, gains)))
-            yield f"| {pair[0].text} | {' | '.join(cells)} | {read} |"
+            yield *pair, [pair[0].text in texts for texts in marked]
 
 
 def _distances(both):

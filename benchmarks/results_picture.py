@@ -1,6 +1,6 @@
 """README's picture of the result: mimetic's gains with their intervals, failures included."""
 
-from benchmarks.statements import Runs
+from benchmarks.runs import Runs
 from benchmarks.study import BETTER, LONG, LOUDEST, ONLY_CENTRED
 from benchmarks.wording import VARIANTS, length
 from minivit.evidence import behind, recorded_on
@@ -15,7 +15,7 @@ CHANGED = {
     ONLY_CENTRED: "positions less what patches share",
     "positions=learned": "positions start random and small",
 }
-LARGE = f"ViT-Tiny, {FULL.training.epochs} epochs of all images"
+LARGE = f"ViT-Tiny, {FULL.training.epochs} epochs of 45,000 images"
 
 
 def gains(records):

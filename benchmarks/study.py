@@ -33,11 +33,11 @@ class Question:
     seeds: tuple = FINAL_SEEDS
     rates: str = "own"  # "own": each arm's best; "plain": plain's best on this base
 
-    def rate(self, base, arm):
+    def rate(self, base, arm, variant):
         """The learning rate of an arm; None where none was chosen yet."""
         if not is_chosen("laptop", base):
             return None
-        return rates("laptop", base, arm)[self.rates == "plain"]
+        return rates("laptop", base, arm, variant)[self.rates == "plain"]
 
     def runs(self):
         return [
@@ -46,7 +46,7 @@ class Question:
                 attention=arm,
                 seed=seed,
                 variant=variant,
-                learning_rate=self.rate(base, arm),
+                learning_rate=self.rate(base, arm, variant),
             )
             for seed in self.seeds
             for variant in self.variants
@@ -81,6 +81,8 @@ LOUD_CENTRED = f"{ONLY_CENTRED},{LOUDEST['mimetic']}"
 SMALL_POSITIONS = ("positions=learned", "position_scale=0.04")
 # All images and 4.5 times the recipe's steps: plain's and rotated's turn at `time_to`'s recipe.
 LONG = "subset=45000,epochs=6"
+# The arms at the rate that is best for them there: `python -m benchmarks.long_rates`.
+BEST_LONG = {"plain": f"{LONG},learning_rate=0.003", "mimetic": LONG}
 # The recipe `full` takes a GPU: its runs are made by `benchmarks.gpu_queue`, not here.
 FULL_ARMS, FULL_SEEDS = ("plain", "mimetic", "rotated"), FINAL_SEEDS[:3]
 PLAN = (
@@ -123,6 +125,11 @@ PLAN = (
         variants=(ONLY_CENTRED,),
     ),
     Question(name="nothing shared, patch embedding", variants=(LOUD_CENTRED,)),
+    Question(
+        name="longer training at plain's best rate",
+        arms=("plain",),
+        variants=(BEST_LONG["plain"],),
+    ),
 )
 
 

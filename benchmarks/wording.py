@@ -28,7 +28,7 @@ VARIANTS = {
 SEEN = "(Asked after these runs were seen.)"
 DURING = "(Asked while these runs were made.)"
 HALF = "(Asked after mimetic's runs were seen.)"
-LAST = "(Asked after all other runs were seen.)"
+LAST = "(Asked after all runs until then were seen.)"
 
 
 def images(variant):

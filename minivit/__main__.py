@@ -106,7 +106,8 @@ def _compare(options):
     epochs = arms[0].recipe(recipe).training.epochs
     print(f"{task.source}: {len(arms)} runs of {epochs} epochs")
     if not options.variant:
-        print(f"two runs: {recipe.minutes}; so {math.ceil(len(arms) / 2)} times that")
+        times = math.ceil(len(arms) / 2)
+        print(f"two runs: {recipe.minutes}" + f"; so {times} times that" * (times > 1))
     with tqdm(total=len(arms) * epochs, unit="epoch") as bar:
         records = compare(arms, task, processes=options.processes, progress=lambda *_: bar.update())
         bar.update(bar.total - bar.n)

@@ -131,6 +131,8 @@ def run_arm(arm, task, *, device=None, callback=None) -> Record:
     if task.role == "final" and finished(arm, task):
         raise ValueError(f"{task.folder} has this final run: the test images are read once")
     commit, dirty = loaded_commit()
+    if task.role == "final" and dirty:  # though `check_role` found the checkout itself clean
+        raise ValueError("minivit was changed since this process began: start again")
     recipe = arm.recipe(task.recipe)
     images, data = task.images(recipe)
     model = initialize_(ViT(recipe.model), arm.base, arm.attention, seed=arm.seed)
@@ -216,16 +218,14 @@ def compare(arms, task, *, processes=None, progress=None) -> list[Record]:
 
 def finished(arm, task) -> Record | None:
     """The record of this very run, if the task's folder has it."""
-    if not task.folder.is_dir():
-        return None
     where = {"base": arm.base, "attention": arm.attention, "seed": arm.seed, "role": task.role}
-    records = select(load_records(task.folder), variant=arm.variant, **where)
+    there = load_records(task.folder) if task.folder.is_dir() else []
+    records = select(there, variant=arm.variant, **where)
     if not records:
         return None
     recipe = arm.recipe(task.recipe)
     wanted = recipe_digest(recipe), task.images(recipe)[1]
-    same = (record for record in records if (recipe_digest(record.recipe), record.data) == wanted)
-    return next(same, None)
+    return next((r for r in records if (recipe_digest(r.recipe), r.data) == wanted), None)
 
 
 def curves(records):

@@ -33,7 +33,7 @@ def final_runs(
         raise ValueError(f"rate is {rate!r}; it must be 'own' or 'plain'")
     if not is_chosen(scale, base):
         return []
-    wanted = rates(scale, base, attention)[rate == "plain"]
+    wanted = rates(scale, base, attention, variant)[rate == "plain"]
     where = (scale, base, attention, variant, "final", wanted)
     facts = attrgetter("scale", "base", "attention", "variant", "role", "learning_rate")
     found = [r for r in (load_records() if records is None else records) if facts(r) == where]
@@ -122,7 +122,10 @@ def time_to(runs, threshold) -> TimeTo:
 
 
 def recorded_on(runs):
-    """The words that stand on a picture of recorded runs: data, scale, machine, code."""
+    """The words that stand on a picture of recorded runs: data, scale, machine, code.
+
+    Raises ValueError for no runs.
+    """
     names, machines, commits = (
         sorted(set(values))
         for values in (
@@ -134,8 +137,10 @@ def recorded_on(runs):
     # A line of hashes is read by nobody; each record names its own.
     code = " and ".join(commits) if len(commits) <= 3 else f"of {len(commits)} commits"
     names, machines = " and ".join(names), " and ".join(machines)
-    scales = [name for name in SCALES if name in {run.scale for run in runs}]
-    scale = f"scale{'s' * (len(scales) > 1)} {' and '.join(scales)}"
+    found = {run.scale for run in runs}
+    scales = [name for name in SCALES if name in found] + sorted(found - {*SCALES})
+    *more, last = scales
+    scale = f"scales {', '.join(more)} and {last}" if more else f"scale {last}"
     return f"{names} · {scale} · recorded on {machines}, code {code}"
 
 
@@ -154,10 +159,14 @@ def points(summary):
     if summary is None:
         return "not finished"
     mean, low, high = (100 * x for x in (summary.mean, summary.low, summary.high))
-    # "−0.0" would not say on which side of 0 the interval ends.
-    digits = 1 if all(abs(end) >= 0.05 for end in (low, high)) else 2
+    digits = decimals(low, high)
     text = f"{mean:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}], n = {summary.n}"
     return text.replace("-", "−")
+
+
+def decimals(low, high):
+    """Of an interval in points: one, but two where it ends near 0, for "−0.0" has no side."""
+    return 1 if all(abs(end) >= 0.05 for end in (low, high)) else 2
 
 
 def verdict(summary):

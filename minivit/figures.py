@@ -11,6 +11,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from minivit.evidence import decimals
 from minivit.figures_pixels import SIGNED, picture_png
 
 ARM_NAMES = {
@@ -93,7 +94,8 @@ def intervals(rows, *, title, source):
         where = {"x": [mean], "y": [label], "mode": "markers", "showlegend": False}
         colour = "#0072B2" if clear else "#5f5f5f"
         figure.add_trace(go.Scatter(**where, error_x=bar, marker={**mark, "color": colour}))
-        words.append(f"{label} {mean:+.1f} from {low:+.1f} to {high:+.1f}, {n} seeds")
+        at, start, end = (f"{x:+.{decimals(low, high)}f}" for x in (mean, low, high))
+        words.append(f"{label} {at} from {start} to {end}, {n} seeds")
     figure.add_vline(x=0, line={"width": 1, "color": "#222222"})
     figure.update_xaxes(title="difference, percentage points")
     figure.update_yaxes(autorange="reversed", automargin=True)

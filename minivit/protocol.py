@@ -22,13 +22,16 @@ RATES = {
 }
 
 
-def rates(scale, base, attention):
+def rates(scale, base, attention, variant=""):
     """Returns (own, plain's): the learning rates at which this arm may be run as final.
 
     A scale that has no entry in RATES is not tuned; there both are its recipe's. A variant that
-    names a rate was chosen with it, on validation images. Raises ValueError for a base on which the
-    tuning of its scale is not done yet.
+    names a rate was chosen with it, on validation images, so there both are that. Raises ValueError
+    for a base on which the tuning of its scale is not done yet.
     """
+    named = parse_variant(variant).get("learning_rate")
+    if named is not None:
+        return float(named), float(named)
     if scale not in RATES:
         rate = SCALES[scale].training.learning_rate
         return rate, rate
@@ -57,8 +60,8 @@ def check_role(role, recipe, arm):
     if SCALES.get(recipe.name) != recipe:
         raise ValueError(f"a final run takes a committed recipe; {recipe.name!r} here is another")
     rate = vary(recipe, arm.variant, arm.learning_rate).training.learning_rate
-    accepted = sorted({*rates(recipe.name, arm.base, arm.attention)})
-    if rate not in accepted and "learning_rate" not in parse_variant(arm.variant):
+    accepted = sorted({*rates(recipe.name, arm.base, arm.attention, arm.variant)})
+    if rate not in accepted:
         raise ValueError(
             f"{arm.base}, {arm.attention}: learning rate {rate:g}; on validation images "
             f"{' and '.join(f'{r:g}' for r in accepted)} was chosen for final runs"

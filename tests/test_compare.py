@@ -55,6 +55,7 @@ def test_validation_images_are_no_training_images_and_the_test_set_stays_closed(
 ):
     monkeypatch.setattr(protocol, "SCALES", {RECIPE.name: RECIPE})  # as if it were committed
     monkeypatch.setattr(protocol, "current_commit", lambda: ("abc", False))
+    monkeypatch.setattr(module, "loaded_commit", lambda: ("abc", False))
 
     def rows(images):
         return {bytes(image.numpy()) for image in images.images.flatten(1)}
@@ -112,6 +113,30 @@ def test_code_that_was_written_after_the_process_began_is_not_that_of_its_commit
         records_module.loaded_commit.cache_clear()
 
 
+@pytest.mark.parametrize("checkout", [("committed", True), (None, False)])
+def test_edited_code_and_code_without_a_commit_stay_what_they_are(checkout, monkeypatch):
+    monkeypatch.setattr(records_module, "current_commit", lambda: checkout)
+    for loaded in (math.inf, 0):
+        monkeypatch.setattr(records_module, "LOADED", loaded)
+        records_module.loaded_commit.cache_clear()
+        try:
+            assert records_module.loaded_commit() == checkout
+        finally:
+            records_module.loaded_commit.cache_clear()
+
+
+def test_a_final_run_of_code_that_was_changed_under_it_is_refused_before_it_trains(
+    data, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(protocol, "SCALES", {RECIPE.name: RECIPE})
+    monkeypatch.setattr(protocol, "current_commit", lambda: ("committed", False))
+    monkeypatch.setattr(module, "loaded_commit", lambda: ("committed", True))
+    monkeypatch.setattr(module, "train", lambda *_, **__: pytest.fail("trained"))
+    final = prepare(RECIPE, data, tmp_path / "final", role="final")
+    with pytest.raises(ValueError, match="was changed since this process began: start again"):
+        run_arm(arm(), final)
+
+
 def test_an_editors_lock_in_the_package_is_no_code(monkeypatch):
     """Emacs' is a link to nowhere, beside the file that is being edited."""
     monkeypatch.setattr(records_module, "current_commit", lambda: ("committed", False))
@@ -126,6 +151,7 @@ def test_an_editors_lock_in_the_package_is_no_code(monkeypatch):
 def test_a_final_run_is_made_once(task, data, monkeypatch):
     monkeypatch.setattr(protocol, "SCALES", {RECIPE.name: RECIPE})
     monkeypatch.setattr(protocol, "current_commit", lambda: ("abc", False))
+    monkeypatch.setattr(module, "loaded_commit", lambda: ("abc", False))
     final = prepare(RECIPE, data, task.folder, role="final")
     first = run_arm(arm(), final)
     with pytest.raises(ValueError, match="has this final run: the test images are read once"):

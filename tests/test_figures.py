@@ -18,7 +18,7 @@ from minivit.figures import (
     training_curves,
 )
 from minivit.figures_pixels import SIGNED
-from minivit.records import summarise
+from minivit.records import Summary, summarise
 
 SOURCE = "synthetic stand-in · scale smoke · cpu"
 
@@ -55,6 +55,8 @@ def test_intervals_show_what_summarise_gives_and_mark_those_that_leave_zero_out(
     assert unclear.marker.symbol == "circle-open"
     words = alt_text(intervals(rows, title="t", source=SOURCE))
     assert "clear +2.5 from +1.3 to +3.7, 3 seeds" in words
+    near = intervals({"near": Summary(0.0137, 0.005, 3, 0.00047, 0.027)}, title="t", source=SOURCE)
+    assert "near +1.37 from +0.05 to +2.70, 3 seeds" in alt_text(near), "as `points` has it"
     with pytest.raises(ValueError, match="no differences"):
         intervals({}, title="t", source=SOURCE)
 

@@ -32,6 +32,9 @@ def test_a_final_run_takes_the_rates_that_were_chosen():
     assert rates("smoke", "torch_default", "qk_only") == (3e-3, 1e-3)
     untuned = FULL.training.learning_rate
     assert rates("full", "vit_trunc_normal", "mimetic") == (untuned, untuned)
+    named = rates("smoke", "torch_default", "mimetic", "epochs=6,learning_rate=0.02")
+    assert named == (0.02, 0.02), "chosen with its variant"
+    assert rates("smoke", "torch_default", "mimetic", "epochs=6") == (3e-3, 1e-3)
     with pytest.raises(ValueError, match="vit_trunc_normal: no learning rate was chosen yet"):
         rates("smoke", "vit_trunc_normal", "mimetic")
     for rate in (1e-3, 3e-3):

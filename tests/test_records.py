@@ -125,6 +125,7 @@ def test_the_folder_beside_the_module_is_what_ships(tmp_path):
         ("epochs", [{**EPOCHS[0], "train_loss": "low"}]),
         ("epochs", [{**EPOCHS[0], "validation_accuracy": 55.0}]),
         ("epochs", [{**EPOCHS[0], "validation_accuracy": True}]),
+        ("epochs", [{**EPOCHS[0], "validation_accuracy": -0.1}]),
         ("epochs", [{**EPOCHS[0], "epoch": 2}]),
         ("epochs", [EPOCHS[0], EPOCHS[0]]),
         ("final_accuracy", 55.0),
