@@ -59,7 +59,7 @@ def section(records):
     best = rates.best_rates(records)[BETTER]
     moved = {arm: rate for arm, rate in best.items() if rate != RATES["laptop"][BETTER][arm]}
     found = " and ".join(f"{arm} does best at {rate:g}" for arm, rate in moved.items())
-    found = found and f"Here {found}: final runs at that rate stand under *Longer training*"
+    found = found and f"Here {found}: the plan has final runs at that rate (*Longer training*)"
     return "\n".join(
         [
             f"## Learning rates for {length(LONG)} ({BETTER})",

@@ -57,11 +57,15 @@ def note(record):
 
 
 def _formalities(record):
-    """Why a right answer may have lost its points: its function is there twice, or not at all."""
+    """Why a right answer may have lost its points: its function is there twice, or not at all.
+
+    Counted are `def`s at the left margin; an answer may be bound in another way.
+    """
     for question in record["questions"]:
         if question["points"] < question["of"] and question["defined"] != 1:
             times = question["defined"]
-            yield f"{question['id']}: {f'defined in {times} cells' if times else 'not defined'}"
+            words = f"defined in {times} cells" if times else "no def of it at the left margin"
+            yield f"{question['id']}: {words}"
 
 
 def _table(lines):

@@ -79,7 +79,7 @@ def _moment(text):
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise ValueError(f"{text!r} is no time; write it as 2026-10-05T23:59+02:00") from None
-    if ":" not in text:
+    if len(text.strip()) <= len("2026-10-05"):
         raise ValueError(
             f"{text!r} has no time of day, and would be due as that day begins; write it as "
             "2026-10-05T23:59+02:00"

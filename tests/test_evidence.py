@@ -680,7 +680,7 @@ def test_rates_of_longer_training_are_shown_when_the_sweep_is_whole(chosen):
     assert long_rates.section(whole[:-1]) == "", "a seed is missing"
     said = long_rates.section(whole)
     assert said in findings.page(STUDY, [], long=whole)
-    assert "seeds 100 and 101 (" in said and "Here plain does best at 0.003: final runs" in said
+    assert "seeds 100 and 101 (" in said and "Here plain does best at 0.003: the plan has" in said
     assert "| torch_default | mimetic | 59.1 | 60.1 | 59.1 | – | 0.001 |" in said
     best["plain"] = 1e-3
     assert "shorter training. They do best here, too." in long_rates.section(sweep(*rates.GRID))

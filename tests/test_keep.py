@@ -30,6 +30,11 @@ def test_what_needs_a_training_that_was_left_out_is_left_out_too():
     wrong = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("print(records)")])
     with pytest.raises(keep.CellExecutionError, match="records"):
         keep.run(wrong, keep.LESSONS, training=False, pictures=False)
+    wrong = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(each) for each in (*LESSON[:2], "kept / 0")]
+    )
+    with pytest.raises(keep.CellExecutionError, match="ZeroDivisionError"):
+        keep.run(wrong, keep.LESSONS, training=False, pictures=False)
 
 
 def test_names_that_a_cell_binds():

@@ -57,6 +57,10 @@ BOTH_LOUDER_WITHOUT = (
 SMALL_TOKENS = "Tokens as small as mimetic's (× 0.4), and nothing else, let plain end higher."
 LARGE_TOKENS = "Mimetic whose tokens are as large as rotated's (× 2.1) ends higher than rotated."
 BOTH_LARGE = "Mimetic ends higher than rotated: × 2.1 on what enters the first block of both."
+SHARP = (
+    "Logits that spread as far as mimetic's (W_Q W_Kᵀ × 9), and nothing else, let plain end higher."
+)
+OVER_SHARP = "Mimetic ends higher than plain whose logits spread as far (W_Q W_Kᵀ × 9)."
 WIDE = "Mimetic ends higher than rotated whose logits spread as far (W_Q W_Kᵀ × 2.6)."
 NARROW = (
     "Mimetic whose logits spread no further than rotated's (W_Q W_Kᵀ × 0.36) ends higher than "
@@ -80,6 +84,11 @@ QUOTED = [
         "guide",
         "size alone gives {} of mimetic's {} over plain, and {} over norm-matched is left",
         [WEAK + SIZE, WEAK + OVER.format("plain"), WEAK + OVER.format("norm-matched")],
+    ),
+    (
+        "guide",
+        "plain whose logits spread as far is at {} above plain as it is, and mimetic at {} above",
+        [SHARP, OVER_SHARP],
     ),
     ("guide", "mimetic ends {} above a rotated whose logits spread as far", [WIDE]),
     ("guide", "whose logits spread no further than rotated's, at {} above rotated.", [NARROW]),
@@ -119,7 +128,7 @@ QUOTED = [
         "ends well below plain; asked later)",
         [ALL, LONG.format("plain"), LONG.format("rotated")],
     ),
-    ("guide", "ViT-Tiny after 100 epochs: {} over plain (three seeds, rates not tuned).", [TINY]),
+    ("guide", "ViT-Tiny after 100 epochs: {} over plain (three seeds, rates not tuned,", [TINY]),
     ("exam", "the gain with 1 head minus that with 8, is {}.", [HEADS]),
     (
         "exam",
@@ -146,6 +155,12 @@ QUOTED = [
     ),
     ("ta_sheet", "a large part is: norm-matched is at {} above plain", [WEAK + SIZE]),
     ("ta_sheet", "below plain: {} with random ones", [RANDOM]),
+    (
+        "ta_sheet",
+        "share it is {} over plain; with patch embedding × 4 in both {}",
+        [NOTHING_SHARED[1], BOTH_LOUDER],
+    ),
+    ("ta_sheet", "ViT-Tiny, 100 epochs: {} over plain, three seeds, no control", [TINY]),
 ]
 
 

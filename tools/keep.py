@@ -101,7 +101,10 @@ def run(notebook, folder, *, training=True, pictures=True) -> dict:
                 try:
                     client.execute_cell(cell, number)
                 except CellExecutionError as error:
-                    if error.ename != "NotTrained" and not left_out:
+                    # Only for want of what a cell left out would have made.
+                    if error.ename != "NotTrained" and not (
+                        left_out and error.ename == "NameError"
+                    ):
                         raise
                     left_out = True
                     aside(FORGET.format(names=bound(cell.source)))

@@ -67,11 +67,15 @@ def _values(code, given):
         elif kind in ("LOAD_ATTR", "LOAD_METHOD", "IMPORT_FROM"):
             value = inspect.getattr_static(here, name, None) if _is_place(here) else None
             value = getattr(value, "__func__", value)  # of a class method, what it runs
+            if kind == "IMPORT_FROM" and value is None and _is_place(here):
+                value = (
+                    here  # `import a.b as c` is written as from a import b, and a is not yet known
+                )
             yield value
             here, top = (value, top) if kind != "IMPORT_FROM" else (here, value)
         elif kind == "STORE_FAST" and _is_place(here):
-            local[name] = top
-        elif kind not in ("PUSH_NULL", "CACHE", "EXTENDED_ARG"):
+            local[name], top = top or here, None
+        elif kind not in ("PUSH_NULL", "CACHE", "EXTENDED_ARG", "SWAP", "POP_TOP"):
             here = None
     for constant in code.co_consts:  # functions inside it
         if isinstance(constant, CodeType):

@@ -76,8 +76,9 @@ class Fixed:
         return Mistake("other-order", f"{says}{', '.join(self.names)}.", hint, wrongs, whole=True)
 
     def rounded(self):
-        """The Diagnosis of an answer that is right and was rounded. To be asked before others."""
-        says = "All of it is right, and rounded. Return the numbers as they were computed."
+        """The Diagnosis of an answer that may be right and rounded. To be asked before others."""
+        says = "It is as near to the right answer as rounding would leave it. If you round, return "
+        says += "the numbers as they were computed; if not, something is a little off."
         return Diagnosis("rounded", says, None, self._is_rounded, self.names)
 
     def _is_rounded(self, case, results):

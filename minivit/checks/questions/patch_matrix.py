@@ -25,9 +25,9 @@ HINTS = (
     "that? Number 0 and number 1 differ in the channel.",
     "First bring the axes of `kernel` into the order in which E needs them: row, col, channel, "
     "dim. Only then merge some of them.",
-    "The axes of `kernel` are numbers 0 to 3: dim, channel, row, col. Write below each where it "
-    "has to go; `permute` takes that list. Then three axes become one, and `flatten` takes the "
-    "first and the last of them.",
+    "The axes of `kernel` are numbers 0 to 3: dim, channel, row, col. Write the order that you "
+    "want, row, col, channel, dim, with these numbers: `permute` takes that list. Then three axes "
+    "become one, and `flatten` takes the first and the last of them.",
 )
 
 
