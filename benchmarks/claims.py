@@ -20,10 +20,10 @@ from benchmarks.claims_of_others import CLAIMS
 from benchmarks.results_picture import COMPARED
 from benchmarks.runs import Runs
 from benchmarks.statements import marks
+from benchmarks.study import at_laptop
 from minivit.evidence import points, verdict
 from minivit.figures import ARM_NAMES
 from minivit.init import BASES
-from minivit.recipes import LAPTOP
 from minivit.records import load_records
 from minivit.storage import write_text
 
@@ -111,8 +111,7 @@ def readme_results(records, again=(), fresh=()):
             rows.append(f"| {base} | {' | '.join(map(mark, gains))} |")
     if not rows:
         return ""
-    ours = [r for r in records if (r.role, r.scale) == ("final", LAPTOP.name)]
-    data = " and ".join(sorted({r.data["name"] for r in ours}))
+    data = " and ".join(sorted({r.data["name"] for r in at_laptop(records)}))
     twice = replication.bases(records, again)
     rows_of = f"row{'s' * (len(twice) > 1)} of {' and '.join(twice)}"
     most = ARM_NAMES[replication.most_apart(records, again)] if twice else ""

@@ -7,7 +7,6 @@ from minivit.compare import Arm
 from minivit.protocol import FIRST_TUNING_SEED, rates
 from minivit.recipes import FULL
 from minivit.records import Record
-from minivit.variants import parse_variant
 
 BASE, OTHER_BASE, PATCH_2 = "torch_default", "vit_trunc_normal", "patch_size=2"
 # One seed on 5,000 images is ± 0.5 points off its own mean, so one run has to reach a little more.
@@ -66,8 +65,7 @@ def _runs(results, base, attentions=FULL_ARMS, seeds=FULL_SEEDS, variant="", alo
     """
     for seed in seeds:
         for attention in attentions:
-            rate, _ = rates(results.task.recipe.name, base, attention)
-            rate = None if "learning_rate" in parse_variant(variant) else rate
+            rate, _ = rates(results.task.recipe.name, base, attention, variant)
             names = {"base": base, "attention": attention, "variant": variant, "seed": seed}
             first = (seed, attention) == (seeds[0], attentions[0])
             arm = Arm(**names, learning_rate=rate)

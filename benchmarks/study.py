@@ -143,10 +143,14 @@ def main():
     compare([arm for arm in arms if arm.learning_rate is not None], task, progress=say)
 
 
+def at_laptop(records):
+    """The final runs of the scale that this plan is for."""
+    return [r for r in records if (r.role, r.scale) == ("final", LAPTOP.name)]
+
+
 def missing(question, records):
     """The planned runs of a question that have no record."""
-    ours = [r for r in records if (r.role, r.scale) == ("final", LAPTOP.name)]
-    done = Counter(map(_key, ours))
+    done = Counter(map(_key, at_laptop(records)))
     return [arm for arm in question.runs() if not done[_key(arm)]]
 
 

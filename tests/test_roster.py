@@ -199,6 +199,9 @@ def test_late_ones_are_marked_by_each_ones_own_deadline(roster, folder):
     for words in (("2026-10-05", None), ("2026-10-05T22:00", "2026-10-05")):
         with pytest.raises(ValueError, match="has no time of day"):
             read_due(*words)
+    evening = read_due("2026-10-05T23:00+00:00")
+    for words in ("2026-10-05T23+00:00", "20261005T230000Z", "2026-10-05T2300Z"):
+        assert read_due(words) == evening, "ISO 8601 has more than one way to write a time"
 
 
 def test_a_linked_folder_is_not_followed(folder, tmp_path):

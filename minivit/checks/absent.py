@@ -68,9 +68,7 @@ def _values(code, given):
             value = inspect.getattr_static(here, name, None) if _is_place(here) else None
             value = getattr(value, "__func__", value)  # of a class method, what it runs
             if kind == "IMPORT_FROM" and value is None and _is_place(here):
-                value = (
-                    here  # `import a.b as c` is written as from a import b, and a is not yet known
-                )
+                value = here  # `import a.b as c` has gone to a.b at once, and now asks for its b
             yield value
             here, top = (value, top) if kind != "IMPORT_FROM" else (here, value)
         elif kind == "STORE_FAST" and _is_place(here):
