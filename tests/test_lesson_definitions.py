@@ -1108,7 +1108,7 @@ def test_07_final_runs_are_shown_or_said_to_be_missing(lesson_07, monkeypatch, c
         given["finals"] = study
         assert len(lesson_07.arm("mimetic", "heads=8")) == (5 if study else 0)
         assert len(lesson_07.say({"a": None})) == 0
-        for cell in ("recorded = say(", "fading = say(", "louder = {each"):
+        for cell in ("recorded = say(", "fading = say(", "louder = {each", "doubts = say("):
             exec(source_of("07_is_it_real", cell), given)
         printed = capsys.readouterr().out
         if study:
@@ -1132,7 +1132,8 @@ def test_07_final_runs_are_shown_or_said_to_be_missing(lesson_07, monkeypatch, c
             assert re.search(r"2,250 images, 40 epochs +\+3\.0 .*n = 3", printed)
             assert re.search(r"45,000 images, 6 epochs +\+2\.0 .*n = 5", printed)
             assert re.search(r"gain after 6 epochs − gain after 2 +−1\.0 .*n = 3", printed)
-            assert len(shown) == 2 and "8 heads +1.0" in alt_text(shown.pop())
+            assert len(shown) == 3 and "logits as wide +1.0" in alt_text(shown.pop())
+            assert "8 heads +1.0" in alt_text(shown.pop())
             shown.clear()
         else:
             rows = 20 + len(given["changes"])  # 8 above them, 12 below
