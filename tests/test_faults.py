@@ -13,14 +13,17 @@ pytestmark = pytest.mark.integration
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
-# atomic_path as somebody might shorten it.
+# atomic_path as somebody might shorten it. A small record is written within microseconds, and no
+# kill may hit them: here it stays half-written for as long as a large file would.
 CARELESS = """
-import contextlib
+import contextlib, time
 import minivit.storage
 
 @contextlib.contextmanager
 def atomic_path(path):
     path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("{")
+    time.sleep(0.002)
     yield path
 
 minivit.storage.atomic_path = atomic_path
