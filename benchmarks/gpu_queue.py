@@ -24,11 +24,12 @@ from statistics import median
 from benchmarks.gpu_plan import queue
 from benchmarks.gpu_pool import Pool
 from benchmarks.gpu_report import report
-from benchmarks.gpu_state import Results, epochs_done, pack, source_digest, unpack
+from benchmarks.gpu_state import Results, epochs_done, pack, unpack
 from minivit.compare import prepare
 from minivit.data import cifar10
 from minivit.protocol import check_role
 from minivit.recipes import FULL, SMOKE
+from minivit.records import package_digest
 from minivit.runtime import pick_device
 
 START = 60  # seconds before a first epoch, until that was measured
@@ -37,6 +38,7 @@ BROKEN = 2  # failures after which a call in which nothing ends well gives up
 CLOSING = 15  # seconds at the end for packing, or a tenth of the time where that is less
 # For --quick; as many images as the largest batch of a candidate.
 QUICK = replace(SMOKE, model=replace(SMOKE.model, dim=16, depth=1), subset=256)
+FROM_THE_START = {"devices": [], "rounded": [], "epochs": 0, "epoch_seconds": []}
 say = partial(print, flush=True)
 
 
@@ -122,7 +124,7 @@ def note(job, kind, content, results):
     """Puts what came of a job into the results, and says it."""
     if kind == "failed":
         entry = results.of(job)
-        same_code = entry.get("source") == source_digest()
+        same_code = entry.get("source") == package_digest()
         failures = 1 + (entry.get("failures", 0) if same_code else 0)
         results.put(job, state="failed", failures=failures, error=content)
         say(f"failed: {results.key(job)}: {content}")
@@ -175,20 +177,21 @@ def _check_protocol(jobs, recipe):
 def go_on(jobs, results, out, work):
     """Takes the unfinished runs out of the folder; an entry says at which epoch one was rounded.
 
-    A run of which no checkpoint came along starts again, and forgets where it was and what it lost.
+    A run starts again, and forgets where it was and what it lost, where no checkpoint came along
+    or other code made it (`checkpoint_path`).
     """
-    rounded = unpack(out, work / "checkpoints")
+    rounded = unpack(out, work)
     for job in jobs(results):
         path, entry = results.checkpoint(job), results.of(job)
         if job.kind != "run" or entry.get("state") == "done":
             continue
         epochs = epochs_done(path)
-        if rounded.get(path.name):
+        if rounded.get(path.relative_to(work).as_posix()):
             before = entry.get("rounded", [])
             results.put(job, state="unfinished", epochs=epochs, rounded=[*before, epochs])
         elif entry and not epochs:
             # No code has run by this: that it failed stays with the code that failed.
-            results.put(job, devices=[], rounded=[], source=entry["source"])
+            results.put(job, **FROM_THE_START, source=entry["source"])
 
 
 def keep(jobs, results, out, work):

@@ -4,9 +4,9 @@ import argparse
 from dataclasses import replace
 from statistics import median
 
-from benchmarks.gpu_state import Results, source_digest
+from benchmarks.gpu_state import Results
 from benchmarks.measure import ratio
-from minivit.records import Record, current_commit, write_record
+from minivit.records import Record, current_commit, package_digest, write_record
 
 
 def report(results):
@@ -32,22 +32,23 @@ def report(results):
             lines += [f"{key}: {n} side by side, {rate:,.0f} images/s" for n, rate in rates]
         else:
             why = entry.get("error") or f"{entry['epochs']} epochs are there"
-            if "last" in entry:
+            if "last" in entry and entry["epochs"]:
                 why += f", {100 * entry['last']['validation_accuracy']:.2f} % on validation images"
             lines.append(f"{key}: {entry['state']}, {why}")
     return lines
 
 
 def _step_lines(key, result):
-    """Ratio: its time / timm's eager, within each round."""
+    """Ratio: its time / timm's eager, within each round; none where timm was not installed."""
+    timm = result["seconds"].get("timm eager")
     lines = [f"{key}: {result['device']}, {result['precision']}, batch {result['batch']}"]
     for name, seconds in result["seconds"].items():
         step = median(seconds)
         rate, share = result["flops"] / step, result["flops"] / step / result["matmul"]
         lines.append(
             f"  {name:<18}{1000 * step:8.2f} ms {result['batch'] / step:10,.0f} images/s "
-            f"{rate / 1e12:7.1f} TFLOP/s, {100 * share:.0f} % of a large bfloat16 product; "
-            f"timm eager / it {ratio(result['seconds']['timm eager'], seconds)}"
+            f"{rate / 1e12:7.1f} TFLOP/s, {100 * share:.0f} % of a large product"
+            + (f"; timm eager / it {ratio(timm, seconds)}" if timm else "")
         )
     return lines
 
@@ -82,7 +83,7 @@ def records(results):
         if "record" in entry:
             record = Record(**entry["record"])
             # Another machine has no git, or one of its own: the digest says which code ran.
-            known = entry["source"] == source_digest()
+            known = entry["source"] == package_digest()
             yield replace(record, commit=commit, dirty=dirty) if known else record
 
 

@@ -83,7 +83,8 @@ def _steps(result, size):
         rate = result["flops"] / median(seconds)
         speed = f"{result['batch'] / median(seconds):,.0f} images/s, {rate / 1e12:.0f} TFLOP/s"
         share = f"{100 * rate / result['matmul']:.0f} % of a large product"
-        timed = ratio(result["seconds"]["timm eager"], seconds)
+        timm = result["seconds"].get("timm eager")  # not there where it was not installed
+        timed = ratio(timm, seconds) if timm else ""
         what = f"{name}: {speed}, {share}"
         rows.append(timed_row(what, seconds, ratio=timed, goal=goals.get(name, "")))
     title = f"Training step on one {_where(result)}: {size}, batch {result['batch']}"

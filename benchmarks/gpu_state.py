@@ -3,17 +3,14 @@
 The folder is all that has to come back from a machine, and all that the next one needs.
 """
 
-import hashlib
 import json
 from dataclasses import asdict
-from functools import cache
 from pathlib import Path
 
 import torch
 
-import minivit
 from minivit.compare import checkpoint_path
-from minivit.records import describe_machine
+from minivit.records import describe_machine, package_digest
 from minivit.runtime import pick_device
 from minivit.storage import atomic_path, read_tensors, write_tensors, write_text
 
@@ -45,7 +42,7 @@ class Results:
     def put(self, job, **changes):
         """Changes a job's entry and writes the file."""
         named = {"key": self.key(job), "kind": job.kind, "arm": vars(job.arm), "role": job.role}
-        code = {"model": asdict(self.recipe(job.arm).model), "source": source_digest()}
+        code = {"model": asdict(self.recipe(job.arm).model), "source": package_digest()}
         devices = list(dict.fromkeys([*self.of(job).get("devices", ()), self.device]))
         if "record" in changes:
             changes["record"] = changes["record"] | {"device": ", then ".join(devices)}
@@ -57,7 +54,7 @@ class Results:
     def settled(self, job):
         """There is nothing more to be done: it is there, or this code has failed too often."""
         entry = self.of(job)
-        failed = entry.get("failures", 0) >= TRIES and entry["source"] == source_digest()
+        failed = entry.get("failures", 0) >= TRIES and entry["source"] == package_digest()
         return entry.get("state") == "done" or failed
 
     def same_model(self, job):
@@ -77,18 +74,11 @@ class Results:
         return arm.recipe(self.task.recipe)
 
     def checkpoint(self, job):
-        return checkpoint_path(job.arm, self.task)
+        return checkpoint_path(job.arm, self.task, job.role)
 
     def key(self, job):
         where = "" if job.kind == "run" else f" on {self.device}"
         return f"{job.kind}-{self.checkpoint(job).stem}{where}"
-
-
-@cache
-def source_digest():
-    """SHA-256 (hex) of the package's code: a machine without git cannot say which commit it ran."""
-    files = sorted(Path(minivit.__file__).parent.glob("*.py"))
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def epochs_done(path):
@@ -102,7 +92,7 @@ def epochs_done(path):
 
 
 def pack(paths, folder, work, limit=STATE_BYTES):
-    """Writes the checkpoints at `paths` into `folder`, as many of the first as `limit` bytes hold.
+    """Writes checkpoints that lie in `work` into `folder`: as many of the first as `limit` holds.
 
     One that does not fit exactly is rounded: weights to float16, AdamW's moments to bfloat16, half
     the bytes. Returns [(path, "exact", "rounded" or "left out")].
@@ -110,12 +100,13 @@ def pack(paths, folder, work, limit=STATE_BYTES):
     tensors, notes, fates = {}, {}, []
     for path in paths:
         whole, metadata = read_tensors(path)
+        place = path.relative_to(work).as_posix()
         for fate, kept in (("exact", whole), ("rounded", _rounded(whole))):
             size = sum(tensor.nbytes for tensor in kept.values())
             if size <= limit:
                 limit -= size
-                tensors |= {f"{path.name}/{name}": tensor for name, tensor in kept.items()}
-                notes[path.name] = {"rounded": fate == "rounded", "metadata": metadata}
+                tensors |= {f"{place}/{name}": tensor for name, tensor in kept.items()}
+                notes[place] = {"rounded": fate == "rounded", "metadata": metadata}
                 break
         else:
             fate = "left out"
@@ -144,16 +135,16 @@ def _write_parts(folder, whole, tensors, notes):
         old.unlink()
 
 
-def unpack(folder, checkpoints):
-    """Writes the packed runs into the folder `checkpoints`, but for those that are as far there.
+def unpack(folder, work):
+    """Writes the packed runs to their places in `work`, but for those that are as far there.
 
-    Returns {file name: was it rounded} of what it wrote. Parts that are damaged, or do not belong
+    Returns {place: was it rounded} of what it wrote. Parts that are damaged, or do not belong
     together because a kill came between them, are told and count as none.
     """
     parts = sorted(Path(folder).glob("unfinished-*.bin"))
     if not parts:
         return {}
-    whole = Path(checkpoints) / "unfinished.part"
+    whole = Path(work) / "unfinished.part"
     whole.parent.mkdir(parents=True, exist_ok=True)
     whole.write_bytes(b"".join(part.read_bytes() for part in parts))
     try:
@@ -164,11 +155,11 @@ def unpack(folder, checkpoints):
     finally:
         whole.unlink()
     written = {}
-    for name, note in notes.items():
-        path, own = Path(checkpoints) / name, f"{name}/"
+    for place, note in notes.items():
+        path, own = Path(work) / place, f"{place}/"
         if epochs_done(path) < len(note["metadata"]["epochs"]):
             mine = {n.removeprefix(own): t for n, t in tensors.items() if n.startswith(own)}
             mine = {n: t.float() if t.itemsize == 2 else t for n, t in mine.items()}
             write_tensors(path, mine, note["metadata"])
-            written[name] = note["rounded"]
+            written[place] = note["rounded"]
     return written

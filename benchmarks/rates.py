@@ -67,14 +67,20 @@ def best_rates(records):
 
 
 def beyond_the_edges(records):
-    """(base, arm, rate) for each arm whose best rate is the smallest or largest that was tried."""
+    """(base, arm, rate) for each arm whose best rate is the smallest or largest that was tried.
+
+    Raises ValueError where there is none beyond it in STEPS.
+    """
     todo = []
     for base, arms in best_rates(records).items():
         for arm, best in arms.items():
             tried = sorted(accuracies(records)[base][arm])
             step = {tried[0]: -1, tried[-1]: 1}.get(best, 0)
             if step:
-                todo.append((base, arm, STEPS[STEPS.index(best) + step]))
+                at = STEPS.index(best) + step
+                if not 0 <= at < len(STEPS):
+                    raise ValueError(f"{base}, {arm}: best at {best:g}, the last of {STEPS}")
+                todo.append((base, arm, STEPS[at]))
     return todo
 
 

@@ -49,6 +49,9 @@ def main(arguments=None):
     options = _parser().parse_args(arguments)
     if options.write and options.quick:
         raise SystemExit("--write keeps measurements: leave out --quick")
+    kept = [name for name in options.only or () if name in FROM_RECORDS]
+    if options.write and kept:
+        raise SystemExit(f"{', '.join(kept)}: from records, so --records renews it, not --only")
     if options.repeats < 1:
         raise SystemExit(f"--repeats is {options.repeats}; it must be at least 1")
     if options.records:

@@ -161,11 +161,15 @@ def known_by_digest(path):
     return next((e for e in CATALOG.values() if e.digest and digest.startswith(e.digest)), None)
 
 
+class DigestError(ValueError):
+    """A file is not the one that the catalog knows by this name."""
+
+
 def check_digest(path, entry):
-    """Raises ValueError, with both digests, where the file is not the entry's."""
+    """Raises DigestError, with both digests, where the file is not the entry's."""
     found = file_digest(path)
     if entry.digest and not found.startswith(entry.digest):
-        raise ValueError(
+        raise DigestError(
             f"{path}: its SHA-256 is {found}, that of {entry.name} is {entry.digest}"
             f"{'' if len(entry.digest) == 64 else '…'}; it is cut short, changed or another file. "
             "Delete it, or give its path instead of the name to read it as it is"
@@ -182,11 +186,11 @@ def _fetch(entry, target):
             path = Path(hf_hub_download(entry.hub, "model.safetensors"))
             return path, f"huggingface.co/{entry.hub}"
         _download(entry, target)
-        return target, entry.source
-    except ValueError:
+    except DigestError:  # the file is there, and another one: no way around it helps
         raise
     except Exception as error:  # the hub's errors change with its version and its HTTP library
         raise ValueError(_ways_out(entry, error)) from error
+    return target, entry.source
 
 
 def _download(entry, target):

@@ -58,14 +58,17 @@ class Checkpoint:
     def open(self):
         """Writes epoch 0 where no file holds an epoch; returns the EpochRecords so far.
 
-        Raises ValueError where the file is damaged or of another run, or the path a folder's.
+        Raises ValueError where the file is damaged or of another run, or the path a folder's, or
+        where some of several ranks do not see what others do.
         """
         if self.path.is_dir():
             raise ValueError(f"the checkpoint {self.path} is a folder; name a file in it")
         there = self.path.exists()
-        self.run.ranks.wait()  # all have looked before one may write
+        if not self.run.ranks.agree(there, self.run.device):  # all have looked before one may write
+            raise ValueError(f"not all processes see {self.path}; name a file in a shared folder")
         if there:
             tensors, metadata = self._read()
+            self.run.ranks.wait()  # all have read before one may write
             try:
                 other = self._differences(tensors, metadata)
                 if not other:

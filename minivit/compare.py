@@ -18,8 +18,10 @@ from minivit.records import (
     ROLES,
     Record,
     describe_machine,
+    images_of,
     load_records,
     loaded_commit,
+    package_digest,
     paired_difference,
     select,
     summarise,
@@ -175,19 +177,27 @@ def runs_folder(name):
     return Path(os.environ.get("MINIVIT_RUNS") or "runs") / name
 
 
-def checkpoint_path(arm, task):
-    """Where a run keeps its last epoch: another file for another recipe or other data."""
+def checkpoint_path(arm, task, role=None):
+    """Where a run keeps its last epoch: another file for another recipe or other data.
+
+    A run that counts as evidence goes on with what the same code did in the same role, and starts
+    again where either is another: its record names one commit. role: by default the task's.
+    """
+    role = role or task.role
     rest = f"{recipe_digest(arm.recipe(task.recipe))[:6]}{task.data['train'][:6]}"
     parts = [task.recipe.name, arm.base, arm.attention, *filter(None, [arm.variant])]
     name = "-".join([*parts, f"seed{arm.seed}", rest])
-    return task.folder / "checkpoints" / f"{name}.safetensors"
+    folder = task.folder / "checkpoints"
+    if role != "live":
+        folder /= f"{role}-{package_digest()[:8]}"
+    return folder / f"{name}.safetensors"
 
 
 def compare(arms, task, *, processes=None, progress=None) -> list[Record]:
     """Runs all arms; returns their records in the order of `arms`.
 
     processes: how many at a time, each on one CPU thread (default: one for each of up to two
-    cores). With 1, or on a GPU, runs follow one another in this process; with more, a script must
+    cores, one on a GPU). With 1 runs follow one another in this process; with more, a script must
     call this under `if __name__ == "__main__":`, since each process imports it. progress: called
     with (arm, EpochRecord) after each epoch. Raises ValueError for a run that the protocol refuses
     in this role or whose values its recipe does not take, RuntimeError where a run fails or its
@@ -217,15 +227,20 @@ def compare(arms, task, *, processes=None, progress=None) -> list[Record]:
 
 
 def finished(arm, task) -> Record | None:
-    """The record of this very run, if the task's folder has it."""
+    """The record of this very run, if the task's folder has it.
+
+    Of the same images as decoded: their archive may be packed in another way.
+    """
     where = {"base": arm.base, "attention": arm.attention, "seed": arm.seed, "role": task.role}
     there = load_records(task.folder) if task.folder.is_dir() else []
     records = select(there, variant=arm.variant, **where)
     if not records:
         return None
     recipe = arm.recipe(task.recipe)
-    wanted = recipe_digest(recipe), task.images(recipe)[1]
-    return next((r for r in records if (recipe_digest(r.recipe), r.data) == wanted), None)
+    wanted = recipe_digest(recipe), images_of(task.images(recipe)[1])
+    return next(
+        (r for r in records if (recipe_digest(r.recipe), images_of(r.data)) == wanted), None
+    )
 
 
 def curves(records):
@@ -269,7 +284,13 @@ def last_accuracy(record):
 
 
 def table(records) -> str:
-    """Accuracy in percent at the last epoch, and the difference from plain, paired by seed."""
+    """Accuracy in percent at the last epoch, and the difference from plain, paired by seed.
+
+    Raises ValueError where there is no record, and for records of several roles: a live run and a
+    final one of the same seed are two runs.
+    """
+    if len({r.role for r in records}) != 1:
+        raise ValueError(f"{len(records)} records; a table takes one or more, all of one role")
     read = "test" if all(r.final_accuracy is not None for r in records) else "validation"
     by_base = _by_base(records)
     width = max(13, *(len(name) for arms in by_base.values() for name in arms)) + 1

@@ -165,7 +165,7 @@ def _cifar10(root, source, offline_ok):
     except UnavailableError as error:
         if not offline_ok or kind:
             raise
-        warnings.warn(f"using the synthetic stand-in, because {error}", stacklevel=2)
+        warnings.warn(f"using the synthetic stand-in, because {error}", stacklevel=3)
         return _sets(*generated())
 
 

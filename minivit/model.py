@@ -61,9 +61,10 @@ class ViTConfig:
             raise ValueError(f"dim {self.dim} is not divisible by heads {self.heads}; it must be")
         if self.positions != "learned" and self.dim % 4:
             raise ValueError(f"dim {self.dim} is not divisible by 4, which sin-cos positions need")
-        if not (math.isfinite(self.dim * self.mlp_ratio) and self.hidden >= 1):
+        if not (0 < self.mlp_ratio < 1e6 and self.hidden >= 1):
             raise ValueError(
-                f"mlp_ratio is {self.mlp_ratio}; dim × mlp_ratio must be at least 1 and finite"
+                f"mlp_ratio is {self.mlp_ratio!r:.40}; dim × mlp_ratio must be at least 1, and "
+                "mlp_ratio below a million"
             )
         if not 0 <= self.norm_eps < math.inf:
             raise ValueError(f"norm_eps is {self.norm_eps}; it must be at least 0 and finite")

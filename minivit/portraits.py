@@ -48,7 +48,10 @@ def numbers_of(weights: AttentionWeights) -> dict[str, Tensor]:
 
 
 def portrait(record: Record, start: AttentionWeights, end: AttentionWeights) -> Portrait:
-    """Measures one run; ValueError where the weights are not of one shape."""
+    """Measures one run.
+
+    Raises ValueError where the weights are not of one shape, or a LayerNorm's gain is not known.
+    """
     if start.W_Q.shape != end.W_Q.shape:
         raise ValueError(f"weights of {tuple(start.W_Q.shape)} and {tuple(end.W_Q.shape)}: one run")
     before, after = start.folded(), end.folded()

@@ -190,14 +190,12 @@ def vit_of(file: Opened, heads: int | None = None) -> ViT:
 
 def _own(file):
     """Configuration and weights of a file that save_model or a training wrote."""
-    if "config" in file.metadata:
-        settings, weights = file.metadata["config"], file.tensors
-    else:
-        settings = _under("model.", file.metadata["run"])
-        weights = _under("model/", file.tensors)
     try:
-        return ViTConfig(**settings), weights
-    except TypeError as error:
+        if "config" in file.metadata:
+            return ViTConfig(**file.metadata["config"]), file.tensors
+        settings = _under("model.", file.metadata["run"])
+        return ViTConfig(**settings), _under("model/", file.tensors)
+    except (AttributeError, TypeError) as error:  # a number where a dict belongs
         raise ValueError(f"its configuration is not this minivit's ({error})") from error
 
 

@@ -4,6 +4,7 @@ Final runs read the test set, so nothing about them may still be open: they take
 recipe, a learning rate that was chosen on validation images, and a seed that tuning never used.
 """
 
+from minivit.bases import BASES
 from minivit.recipes import SCALES
 from minivit.records import current_commit
 from minivit.variants import parse_variant, vary
@@ -27,8 +28,10 @@ def rates(scale, base, attention, variant=""):
 
     A scale that has no entry in RATES is not tuned; there both are its recipe's. A variant that
     names a rate was chosen with it, on validation images, so there both are that. Raises ValueError
-    for a base on which the tuning of its scale is not done yet.
+    for an unknown base and for one on which the tuning of its scale is not done yet.
     """
+    if base not in BASES:
+        raise ValueError(f"base is {base!r}; it must be one of {', '.join(BASES)}")
     named = parse_variant(variant).get("learning_rate")
     if named is not None:
         return float(named), float(named)

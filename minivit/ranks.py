@@ -39,6 +39,10 @@ class Ranks:
             dist.all_reduce(tensor)
         return tensor
 
+    def agree(self, value, device):
+        """Whether `value`, True or False, is the same on every rank; device: this process's."""
+        return self.sum(torch.tensor(float(value), device=device)).item() in (0, self.world)
+
     def wait(self):
         """Waits until every rank has come here."""
         if self.world > 1:

@@ -13,6 +13,7 @@ import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import cache
 from importlib import resources
 from operator import attrgetter
 from pathlib import Path
@@ -167,11 +168,20 @@ def paired_difference(a, b, value=attrgetter("final_accuracy")) -> Summary:
     if a.keys() != b.keys() or len(a) < 2:
         raise ValueError(f"seeds {sorted(a)} and {sorted(b)}: needs the same, two or more")
     for seed in a:
-        if (a[seed].scale, a[seed].data) != (b[seed].scale, b[seed].data):
+        one, other = ((each.scale, images_of(each.data)) for each in (a[seed], b[seed]))
+        if one != other:
             raise ValueError(f"seed {seed}: the two runs differ in scale or data")
         if value(a[seed]) is None or value(b[seed]) is None:
             raise ValueError(f"seed {seed}: a run without this value (the test set was not read?)")
     return summarise([value(a[seed]) - value(b[seed]) for seed in a])
+
+
+def images_of(data):
+    """What a record's `data` says of the images as decoded: all but their name and `digest`.
+
+    That digest is of the archive, and the same images may be packed in another way.
+    """
+    return {key: value for key, value in data.items() if key not in ("name", "digest")}
 
 
 def epochs_to(record, threshold) -> int | None:
@@ -214,6 +224,13 @@ def loaded_commit():
     if commit is None or dirty:
         return commit, dirty
     return commit, any(map(_is_newer, Path(__file__).parent.rglob("*.py")))
+
+
+@cache
+def package_digest():
+    """SHA-256 (hex) of the package's code when first asked: also where there is no git."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def _is_newer(source):

@@ -172,15 +172,15 @@ def one_thread():
     with _counting:
         _outside = _outside if _inside else torch.get_num_threads()
         _inside += 1
+        torch.set_num_threads(1)
     _here.inside = True
-    torch.set_num_threads(1)
     try:
         yield
     finally:
         _here.inside = False
         with _counting:
             _inside -= 1
-        torch.set_num_threads(_outside)
+            torch.set_num_threads(_outside)  # in here: who enters next would find the 1
 
 
 def cpu_cores():

@@ -119,7 +119,10 @@ def read_tensors(path):
         raise ValueError(
             f"{path}: the digest does not match; the file has changed since it was written"
         )
-    return tensors, {name: json.loads(value) for name, value in notes.items()}
+    try:
+        return tensors, {name: json.loads(value) for name, value in notes.items()}
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: its notes are not minivit's ({error})") from error
 
 
 def read_safetensors(path):

@@ -16,6 +16,7 @@ from minivit.augment import Augment
 from minivit.checkpoint import Checkpoint, EpochRecord
 from minivit.data import epoch_batches, eval_batches
 from minivit.graphs import GraphedStep
+from minivit.model import ViTConfig
 from minivit.ranks import Ranks, join, local_device
 from minivit.runtime import (
     Precision,
@@ -62,9 +63,10 @@ class TrainConfig:
         for name in numbers:
             if not is_number(getattr(self, name)):  # YAML reads 1e-3 as text
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be a number")
+        for name in ("epochs", "batch_size"):
+            if not is_count(value := getattr(self, name)):
+                raise ValueError(f"{name} is {value!r}; it must be a whole number from 1")
         accepted = {
-            "epochs": (is_count(self.epochs), "a whole number from 1"),
-            "batch_size": (is_count(self.batch_size), "a whole number from 1"),
             "learning_rate": (0 < self.learning_rate < math.inf, "above 0 and finite"),
             "warmup_epochs": (
                 0 <= self.warmup_epochs < self.epochs,
@@ -262,8 +264,9 @@ def _train_step(run, images, targets):
 
 def _check_fits(model, image_set):
     config = getattr(model, "config", None)
-    if config is None:
-        raise ValueError(f"{type(model).__name__} has no config; minivit trains its own ViT")
+    if not isinstance(config, ViTConfig):
+        kind = f"{type(model).__module__.partition('.')[0]}'s {type(model).__name__}"
+        raise ValueError(f"{kind} has no ViTConfig of minivit; minivit trains its own ViT")
     if not hasattr(image_set, "image_shape"):
         kind = type(image_set).__name__
         raise ValueError(f"an ImageSet or a FolderSet is expected, not {kind}; cifar10() gives two")

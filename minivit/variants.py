@@ -5,7 +5,7 @@ A variant is "name=value" pairs with commas between them: "heads=4", "positions=
 """
 
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import torch
 
@@ -103,9 +103,12 @@ def _start_changes(pairs):
 
 
 def _typed(pairs, names, holder):
-    """The pairs with these names, each value of the type that it has in `holder`."""
-    found = {name: pairs[name] for name in names if name in pairs}
-    return {n: _number(type(getattr(holder, n)), n, v) for n, v in found.items()}
+    """The pairs with these names, each value of the type that the dataclass `holder` states.
+
+    Not of the type of the present value: clip_norm may stand there as 1, and 0.5 is one, too.
+    """
+    types = {field.name: field.type for field in fields(holder)}
+    return {name: _number(types[name], name, pairs[name]) for name in names if name in pairs}
 
 
 def _number(kind, name, text):

@@ -104,6 +104,11 @@ def test_quick_numbers_are_not_written():
         run.main(["--write", "--quick"])
 
 
+def test_what_comes_from_records_is_not_measured():
+    with pytest.raises(SystemExit, match="gpu: from records, so --records renews it"):
+        run.main(["--write", "--only", "gpu"])
+
+
 def test_one_table_is_measured_anew_and_the_others_stay(tmp_path, monkeypatch):
     made_up(monkeypatch, tmp_path, one="1 s", two="2 s", three="3 s")
     run.main(["--write"])

@@ -148,6 +148,25 @@ def test_an_editors_lock_in_the_package_is_no_code(monkeypatch):
         records_module.loaded_commit.cache_clear()
 
 
+def test_evidence_goes_on_with_what_the_same_code_did_in_the_same_role(task, monkeypatch):
+    """A final run must not find a look's checkpoint, nor one that other code left."""
+    tuning = replace(task, role="tuning")
+    paths = {module.checkpoint_path(arm(), each) for each in (task, tuning)}
+    assert module.checkpoint_path(arm(), task, role="tuning") in paths
+    monkeypatch.setattr(module, "package_digest", lambda: "0" * 64)
+    paths |= {module.checkpoint_path(arm(), each) for each in (task, tuning)}
+    assert len(paths) == 3, "a look goes on"
+    assert len({path.name for path in paths}) == 1
+
+
+def test_images_that_are_packed_another_way_are_the_same_run(task):
+    record = run_arm(arm(), task)
+    packed = replace(task, data=task.data | {"digest": "0" * 64, "name": "a folder"})
+    assert module.finished(arm(), packed) == record
+    other = replace(task, data=task.data | {"train": "0" * 64})
+    assert module.finished(arm(), other) is None
+
+
 def test_a_final_run_is_made_once(task, data, monkeypatch):
     monkeypatch.setattr(protocol, "SCALES", {RECIPE.name: RECIPE})
     monkeypatch.setattr(protocol, "current_commit", lambda: ("abc", False))
@@ -287,6 +306,9 @@ def test_the_table_pairs_seeds(task):
     text = table(made)
     assert "30.0 ± 14.1" in text and "40.0 ± 14.1" in text
     assert "+10.0  [+10.0, +10.0]" in text, "paired: the spread over seeds cancels"
+    for odd in ([], [*made, replace(made[0], role="tuning", seed=100)]):
+        with pytest.raises(ValueError, match="a table takes one or more, all of one role"):
+            table(odd)
     assert "One seed" not in text and "One seed is a look" in table(made[:1])
     assert curves(made)["torch_default"]["mimetic"] == [[0.3], [0.5]]
     second = {**made[0].epochs[0], "epoch": 2}

@@ -750,6 +750,14 @@ def test_rates_are_chosen_by_the_mean_and_grow_at_an_edge():
     records = tuning(peak, arms)
     assert rates.best_rates(records) == {"torch_default": best}
     assert rates.beyond_the_edges(records) == [("torch_default", "mimetic", 1e-2)]
+    rising = {3e-4: 3e-2, 1e-3: 1e-1}
+    highest = [
+        replace(r, learning_rate=rising[r.learning_rate])
+        for r in records
+        if r.attention == "plain" and r.learning_rate in rising
+    ]
+    with pytest.raises(ValueError, match="plain: best at 0.1, the last of"):
+        rates.beyond_the_edges(highest)
     assert "| torch_default | plain | 44.8 | 50.0 | 45.2 | 0.001 |" in rates.table(records)
     assert "have one table" not in rates.section(records), "mimetic's best rate is another"
     one = [r for r in records if r.attention == "plain"]

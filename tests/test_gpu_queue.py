@@ -16,6 +16,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+import minivit.compare
 from benchmarks import gpu_jobs, gpu_queue, gpu_report, gpu_results, gpu_state
 from benchmarks.epochs import noise_images
 from benchmarks.gpu_jobs import Budget, Job, do
@@ -27,7 +28,7 @@ from benchmarks.steps import training_flops
 from minivit import protocol
 from minivit.checkpoint import MOMENTS
 from minivit.compare import Arm, prepare, run_arm
-from minivit.model import ViT, ViTConfig
+from minivit.model import VIT_TINY, ViT, ViTConfig
 from minivit.recipes import FULL, SMOKE
 from minivit.records import Record, load_records
 from minivit.runtime import Precision
@@ -52,9 +53,9 @@ def results(tmp_path):
     return Results(tmp_path / "out", prepare(RECIPE, (images, images), tmp_path / "work"))
 
 
-def run(seed=0, attention="plain", variant="", **rest):
+def run(seed=0, attention="plain", variant="", kind="run", **rest):
     arm = Arm(base="torch_default", attention=attention, seed=seed, variant=variant)
-    return Job(kind="run", arm=arm, **rest)
+    return Job(kind=kind, arm=arm, **rest)
 
 
 def untimed(record):
@@ -420,10 +421,36 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_record(results, tmp_path):
     assert kind == "done" and untimed(content["record"]) == untimed(asdict(whole))
 
 
+def test_other_code_begins_a_final_run_again(results, out, monkeypatch):
+    """Its record names one code: what another made of it may not be in it."""
+    task = replace(results.task, role="tuning")
+    job, other = run(100, role="tuning"), Results(out, task)
+    other.put(job, state="unfinished", **do(job, -math.inf, None, task)[1])
+    path = other.checkpoint(job)
+    pack([path], out, task.folder)
+    path.unlink()
+    gpu_queue.go_on(lambda _: [job], other, out, task.folder)
+    assert epochs_done(path) == other.of(job)["epochs"] == 1, "the same code goes on"
+    monkeypatch.setattr(minivit.compare, "package_digest", lambda: "0" * 64)
+    gpu_queue.go_on(lambda _: [job], other, out, task.folder)
+    assert epochs_done(other.checkpoint(job)) == 0 and path.exists()
+    assert "0 epochs are there" in (text := gpu_report.report(other)[0]) and "%" not in text
+
+
+def test_steps_without_timm_have_no_ratio(results):
+    seconds = {"minivit eager": [0.1, 0.2, 0.3]}
+    more = {"batch": 8, "device": "x", "precision": "float16", "flops": 1e9, "matmul": 1e10}
+    job = run(kind="steps")
+    results.put(job, state="done", result={"seconds": seconds, **more}, model=vars(VIT_TINY))
+    (_, line) = gpu_report.report(results)
+    assert "40 images/s" in line and "timm" not in line and "bfloat16" not in line
+
+
 def test_a_run_whose_answer_was_lost_is_given_again(results, monkeypatch):
     """Its record is written before the worker says so, and a final run is made once."""
     monkeypatch.setattr(protocol, "SCALES", {results.task.recipe.name: results.task.recipe})
     monkeypatch.setattr(protocol, "current_commit", lambda: ("abc", False))
+    monkeypatch.setattr(minivit.compare, "loaded_commit", lambda: ("abc", False))
     final = replace(results.task, role="final", test=results.task.validation)
     first, again = (do(run(), math.inf, None, final) for _ in range(2))
     assert first[0] == again[0] == "done" and first[1]["record"] == again[1]["record"]
@@ -570,7 +597,7 @@ def test_a_rounded_run_goes_on_and_its_entry_says_so(results, tmp_path, out):
     do(run(), -math.inf, None, results.task)
     path = results.checkpoint(run())
     size = sum(tensor.nbytes for tensor in read_tensors(path)[0].values())
-    assert pack([path], out, tmp_path, 0.6 * size) == [(path, "rounded")]
+    assert pack([path], out, results.task.folder, 0.6 * size) == [(path, "rounded")]
     next_ = Results(tmp_path / "next", replace(results.task, folder=tmp_path / "next"))
     gpu_queue.go_on(lambda _: [run()], next_, out, tmp_path / "next")
     assert "unfinished, 1 epochs" in gpu_report.report(next_)[0]

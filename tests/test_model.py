@@ -256,6 +256,7 @@ def test_a_damaged_or_foreign_model_file_is_refused(tmp_path):
         ({"channels": -3}, "channels is -3; it must be a whole number"),
         ({"mlp_ratio": float("nan")}, "mlp_ratio is nan"),
         ({"mlp_ratio": 0.0}, "mlp_ratio is 0.0; dim × mlp_ratio must be at least 1"),
+        ({"mlp_ratio": 10**400}, "mlp_ratio is 1000.* below a million"),
         ({"norm_eps": -1e-6}, "norm_eps is -1e-06; it must be at least 0"),
         ({"depth": True}, "depth is True; it must be a whole number"),
         ({"mlp_ratio": "4"}, "mlp_ratio is '4'; it must be a number"),

@@ -211,6 +211,9 @@ def test_a_checkpoint_of_a_training_is_known(tmp_path):
     write_tensors(path, tensors, metadata)
     with pytest.raises(ValueError, match="novel"):
         load_pretrained(path)
+    write_tensors(path, tensors, metadata | {"run": 0})
+    with pytest.raises(ValueError, match="its configuration is not this minivit's"):
+        load_pretrained(path)
 
 
 def test_our_file_without_a_model_is_refused(tmp_path):
@@ -436,6 +439,17 @@ def test_without_a_network_it_says_what_to_do(name, nowhere):
 def test_without_huggingface_hub_it_says_so(nowhere, monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(ValueError, match="pip install huggingface_hub"):
+        load_pretrained("vit_tiny_patch16_224")
+
+
+def test_what_the_hub_raises_comes_with_the_ways_out(nowhere, monkeypatch):
+    """Of some versions of the hub even "not found" is a ValueError."""
+
+    def refuse(*_):
+        raise ValueError("cannot find the requested files in the local cache")
+
+    monkeypatch.setattr(sys.modules["huggingface_hub"], "hf_hub_download", refuse)
+    with pytest.raises(ValueError, match=r"in the local cache.*Ways out"):
         load_pretrained("vit_tiny_patch16_224")
 
 

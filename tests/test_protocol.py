@@ -37,6 +37,8 @@ def test_a_final_run_takes_the_rates_that_were_chosen():
     assert rates("smoke", "torch_default", "mimetic", "epochs=6") == (3e-3, 1e-3)
     with pytest.raises(ValueError, match="vit_trunc_normal: no learning rate was chosen yet"):
         rates("smoke", "vit_trunc_normal", "mimetic")
+    with pytest.raises(ValueError, match="base is 'torch_defualt'; it must be one of"):
+        rates("smoke", "torch_defualt", "mimetic")
     for rate in (1e-3, 3e-3):
         check_role("final", SMOKE, arm("mimetic", learning_rate=rate))
     check_role("final", SMOKE, arm("mimetic", variant="heads=4", learning_rate=3e-3))

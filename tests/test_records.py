@@ -220,10 +220,13 @@ def test_pairs_that_are_none_are_refused():
         (a + a[:1], b, "twice"),
         (a, seeds([0.4, 0.5, 0.6], scale="full"), "scale or data"),
         (a, seeds([0.4, 0.5, 0.6], data={}), "scale or data"),
+        (a, seeds([0.4, 0.5, 0.6], data=RECORD.data | {"train": "ef"}), "scale or data"),
         (a, seeds([0.4, 0.5, None]), "seed 2: a run without this value"),
     ]:
         with pytest.raises(ValueError, match=words):
             paired_difference(first, second)
+    packed = seeds([0.4, 0.5, 0.6], data=RECORD.data | {"digest": "of another archive"})
+    assert paired_difference(a, packed).n == 3
 
 
 def test_epochs_to_a_threshold_is_the_first_that_reaches_it():

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import save_file
 
 from minivit.storage import (
+    DIGEST_KEY,
     atomic_path,
     file_digest,
     read_tensors,
@@ -65,6 +67,15 @@ def test_the_digest_sees_names_types_shapes_numbers_and_notes_but_no_order():
     digests = {tensor_digest(each) for each in contents} | {tensor_digest(contents[0], {"n": "1"})}
     assert len(digests) == len(contents) + 1
     assert tensor_digest({"b": b, "a": a}) == tensor_digest({"a": a, "b": b})
+
+
+@pytest.mark.parametrize("note", ["no JSON", "[" * 100_000])
+def test_notes_of_somebody_else_under_a_right_digest_are_a_sentence(tmp_path, note):
+    tensors, path = {"a": torch.zeros(2)}, tmp_path / "a.safetensors"
+    digest = {DIGEST_KEY: tensor_digest(tensors, {"n": note})}
+    save_file(tensors, path, {"n": note} | digest)
+    with pytest.raises(ValueError, match=r"a\.safetensors: its notes are not minivit's"):
+        read_tensors(path)
 
 
 @pytest.mark.parametrize("keep", [0, 7, 100, -1])

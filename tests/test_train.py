@@ -165,6 +165,7 @@ def test_all_frozen_is_refused():
         ("compile", "yes"),
         ("epochs", True),
         ("batch_size", True),
+        ("epochs", "10"),
         ("weight_decay", True),
         ("learning_rate", np.float32(1e-3)),
         ("augment", None),
@@ -459,16 +460,34 @@ def test_what_does_not_fit_is_refused_before_anything_moves(tmp_path):
 
 
 def test_a_model_of_another_library_is_a_sentence():
-    with pytest.raises(ValueError, match="Linear has no config; minivit trains its own ViT"):
+    with pytest.raises(
+        ValueError, match="torch's Linear has no ViTConfig of minivit; minivit trains its own"
+    ):
         train(torch.nn.Linear(2, 2), a_set(), None, CONFIG)
-    with pytest.raises(ValueError, match="Linear has no config"):
-        evaluate(torch.nn.Linear(2, 2), a_set())
+    other = torch.nn.Linear(2, 2)
+    other.config = object()  # as Hugging Face's models have
+    with pytest.raises(ValueError, match="Linear has no ViTConfig"):
+        evaluate(other, a_set())
 
 
 @pytest.mark.parametrize("sets", [(None, None), ((a_set(), a_set()), None), (a_set(), [])])
 def test_what_is_no_set_of_images_is_a_sentence(sets):
     with pytest.raises(ValueError, match="an ImageSet or a FolderSet is expected, not "):
         train(a_model(), *sets, CONFIG)
+
+
+def test_ranks_read_before_one_writes_and_have_to_see_the_same_file(tmp_path, monkeypatch):
+    """What a second rank would see: told by the order of what one asks of the others."""
+    train(a_model(), a_set(), None, CONFIG, checkpoint=(file := tmp_path / "run.safetensors"))
+    heard, read = [], Checkpoint._read
+    monkeypatch.setattr(Ranks, "agree", lambda *_: heard.append("agree") or True)
+    monkeypatch.setattr(Ranks, "wait", lambda _: heard.append("wait"))
+    monkeypatch.setattr(Checkpoint, "_read", lambda self: heard.append("read") or read(self))
+    train(a_model(), a_set(), None, CONFIG, checkpoint=file)
+    assert heard[:3] == ["agree", "read", "wait"]
+    monkeypatch.setattr(Ranks, "agree", lambda *_: False)
+    with pytest.raises(ValueError, match=r"not all processes see .*; name a file in a shared"):
+        train(a_model(), a_set(), None, CONFIG, checkpoint=file)
 
 
 def test_a_folder_for_a_checkpoint_is_not_to_be_deleted(tmp_path):

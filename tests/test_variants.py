@@ -1,7 +1,7 @@
 """Variants: text in, another recipe or another start out, and nothing else changed."""
 
 import copy
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -52,6 +52,9 @@ def test_values_have_the_types_that_a_recipe_has():
     varied = vary(LAPTOP, "heads=4,flip=False,weight_decay=0.3,epochs=12", learning_rate=3e-3)
     assert varied.model.heads == 4 and varied.training.augment.flip is False
     assert varied.training.weight_decay == 0.3 and varied.training.learning_rate == 3e-3
+    whole = replace(SMOKE, training=replace(SMOKE.training))
+    object.__setattr__(whole.training, "clip_norm", 1)  # past the type checks of tests
+    assert vary(whole, "clip_norm=0.5").training.clip_norm == 0.5, "whatever stands there now"
     share = LAPTOP.training.warmup_epochs / LAPTOP.training.epochs
     assert varied.training.warmup_epochs / varied.training.epochs == pytest.approx(share)
 
