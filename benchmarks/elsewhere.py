@@ -42,9 +42,10 @@ def section(records):
             "",
             "Most of these were asked one after the other, when earlier runs had been seen "
             "([PROTOCOL.md](PROTOCOL.md)). Some rows set kinds of processor against each other; "
-            "where runs were made again on one, both stand below. Learning rates are those of the "
-            f"usual setting; {_loudest()} did best of {1 + len(patch_scale.GRID)} factors in plain "
-            f"and in mimetic, by {len(SEEDS)} seeds on validation images. †: see the next section.",
+            "where runs were made again on one, both stand below; the others were not made again. "
+            f"Learning rates are those of the usual setting; {_loudest()} did best of "
+            f"{1 + len(patch_scale.GRID)} factors in plain and in mimetic, by {len(SEEDS)} seeds "
+            "on validation images. †: see the next section.",
             "" if not beside else f"\nFor comparison:\n\n{beside}",
         ]
     ).rstrip()
@@ -91,19 +92,18 @@ def _beside(runs):
         "tokens as small as mimetic's change plain by": contrast(
             [runs("plain", small)], [runs("plain")]
         ),
-        "mimetic with the table as it is − plain with the table less its mean is": contrast(
+        "mimetic with the table as it is − plain with the table minus its mean is": contrast(
             [runs("mimetic")], [runs("plain", CENTRED)]
         ),
-        "QK alone's gain over plain with the table as it is minus that with it less its mean is": (
+        "taking out the table's mean costs QK alone of its gain over plain": (
             _lost(runs, "qk_only")
         ),
-        "OV alone's likewise": _lost(runs, "ov_only"),
+        "and OV alone": _lost(runs, "ov_only"),
         f"the gain with {VARIANTS[loud]} minus that with {VARIANTS[LOUD_CENTRED]} is": runs.excess(
             loud, LOUD_CENTRED
         ),
-        "what the table less its mean takes of the gain minus what it takes with that factor is": (
-            _lost_less(runs, loud)
-        ),
+        "taking out the table's mean costs mimetic more of its gain as the recipe is than with "
+        "that factor, by": _lost_less(runs, loud),
         f"after {length(most)} mimetic − plain is": runs.gain(variant=most),
         f"after {length(LONG)} rotated − plain is": runs.gain("rotated", variant=LONG),
     }

@@ -11,7 +11,7 @@ from benchmarks import elsewhere, fresh_seeds, full_size, long_rates, patch_scal
 from benchmarks import rates as rates_module
 from benchmarks.runs import Runs, contrast
 from benchmarks.statements import statements, strong
-from benchmarks.study import BEST_LONG, BETTER, DATA_SIZES, EQUAL, EQUAL_TOKENS, LONG, PLAN, missing
+from benchmarks.study import BETTER, DATA_SIZES, EQUAL, EQUAL_TOKENS, LONG, PLAN, missing
 from benchmarks.wording import VARIANTS, images, length, level, when
 from minivit.compare import DEFAULT_ARMS
 from minivit.evidence import plain_threshold, points, time_to, verdict
@@ -88,7 +88,8 @@ Scale `laptop`: ViT with d {model.dim}, {model.depth} layers, {model.heads} head
 
 Accuracies are of the 10,000 test images, read once, after the last epoch; mean ± standard deviation
 over seeds. Differences are in percentage points, paired by seed, with their 95 % t interval. A seed
-varies weights, order and augmentation; the training and the test images are the same in all runs.
+varies weights, order and augmentation; the training images of a setting are the same for
+all its seeds, the test images in all runs.
 So an interval says what other seeds would give, not what other images would."""
 
 
@@ -207,21 +208,9 @@ def _longer(records):
     table = _pairs(records, names, f"Longer training ({BETTER})", column, short)
     below = Runs(records).gain("rotated", variant=LONG)
     return (
-        f"{table}\n\nMimetic minus rotated after {names[LONG]}: {points(gain)}; rotated minus "
-        f"plain: {points(below)}.{_at_best_rates(Runs(records))}"
-    )
-
-
-def _at_best_rates(runs):
-    """What is left of longer training's gain where each arm has its own best rate there."""
-    mimetic, plain = (runs(arm, BEST_LONG[arm]) for arm in ("mimetic", "plain"))
-    best = contrast([mimetic], [plain])
-    if best is None:
-        return ""
-    rates = [f"{arm[0].attention} {arm[0].learning_rate:g}" for arm in (mimetic, plain)]
-    return (
-        f" Each at the rate that is best for it there ({', '.join(rates)}; plain {level(plain)} "
-        f"%), mimetic minus plain: {points(best)}."
+        f"{table}\n\n{long_rates.of_shared_seeds(Runs(records), short)}Mimetic minus rotated after "
+        f"{names[LONG]}: {points(gain)}; rotated minus plain: {points(below)} (rotated's rate was "
+        f"not tried at this length).{long_rates.at_best_rates(Runs(records))}"
     )
 
 
@@ -264,7 +253,8 @@ def _sentences(records):
         f"†: differs from 0 also where all {len(tested)} are asked at once (Holm's correction, "
         "5 %). With three seeds the width of an interval is luck, too: a narrow one, and its †, is "
         "no better evidence than its neighbours. Differences that stand only in tables are "
-        "no statements.",
+        "no statements. In brackets: what had been seen when it was asked; without, it stood "
+        "before the first final run.",
     ]
     kept = strong(tested)
     for kind in ("holds", "does not hold", "not known"):

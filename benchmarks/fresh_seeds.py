@@ -91,9 +91,12 @@ def doubt(runs, fresh):
     mark, again = statements.marks(runs.records), gain(fresh)
     is_whole = again is not None and again.n == len(SEEDS)
     with_more = f"; with ten fresh seeds: {points(again)}" if is_whole else ""
-    left_over = " Over a better baseline a smaller one is there without that vector, too."
+    left_over = (
+        f" Over the better baseline ({VARIANTS[LOUDEST['mimetic']]}) a smaller one is there, with "
+        "that vector and without."
+    )
     return [
-        "**Our largest doubt** (asked after the runs above): most of the sin-cos table is one "
+        "**Our largest doubt** (asked after the table's runs): most of the sin-cos table is one "
         "vector that all patches share, and without it most of the gain over plain is gone.",
         "",
         f"- Taken out, and nothing else changed: plain moves by {mark(plain)}, mimetic by "

@@ -97,11 +97,11 @@ def _losses(records):
         return []
     return [
         "",
-        "Is a better end a better fit? Losses of the last epoch, mimetic minus plain; training "
-        "loss is that of the images as they were shown, changed by augmentation, at full size "
-        "mixed, too. Seen after the runs; no statements.",
+        "Does the arm that ends higher also fit its training images better? Losses of the last "
+        "epoch, mimetic minus plain. Training loss is that of augmented images, at full size with "
+        "mixup; where it is lower, the fit is better. Seen after the runs; no statements.",
         "",
-        "| scale | training loss | validation loss | a better fit |",
+        "| scale | training loss | validation loss | a better fit (by training loss) |",
         "|---|---|---|---|",
         *rows,
     ]
@@ -128,13 +128,13 @@ def line(records):
     others = [arm for arm in FULL_ARMS if arm != "mimetic" and is_whole(runs(arm))]
     gains = [f"mimetic − {ARM_NAMES[a]} is {mark(runs.gain('mimetic', a))}" for a in others]
     return [
-        "**Larger and longer** (scale `full`, on a GPU; a statement written after "
-        "these runs were seen): "
+        "**Larger and longer** (scale `full`, on a GPU; asked after these runs were seen): "
         f"ViT-Tiny, {size(FULL)}. {IMAGES} {RATE} There {' and '.join(gains)}; mimetic ends at "
-        f"{level(runs('mimetic'))} %. With {len(FULL_SEEDS)} seeds an interval's width is luck, "
-        "too."
+        f"{level(runs('mimetic'))} %, plain at {level(runs('plain'))} %. With {len(FULL_SEEDS)} "
+        "seeds an interval's width is luck, too."
         + "".join(
-            f" The control {ARM_NAMES[arm]} lacks seeds and is not shown."
+            f" The control {ARM_NAMES[arm]} has {len(_seeds(runs(arm)))} of its {len(FULL_SEEDS)} "
+            "seeds and is not shown."
             for arm in FULL_ARMS
             if not is_whole(runs(arm))
         ),

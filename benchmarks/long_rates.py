@@ -9,10 +9,13 @@ what is there is not run again.
 from pathlib import Path
 
 from benchmarks import rates
-from benchmarks.study import BETTER, LONG, PAIR, say
-from benchmarks.wording import length
+from benchmarks.runs import contrast
+from benchmarks.study import BEST_LONG, BETTER, LONG, PAIR, say
+from benchmarks.wording import length, level
+from minivit import evidence
 from minivit.compare import Arm, compare, prepare
 from minivit.data import cifar10
+from minivit.evidence import points
 from minivit.protocol import RATES
 from minivit.recipes import LAPTOP
 from minivit.records import load_records
@@ -71,6 +74,40 @@ def section(records):
             "",
             rates.table(records),
         ]
+    )
+
+
+def of_shared_seeds(runs, short):
+    """The gain of longer training over the seeds that `short`, another variant, has as well; or "".
+
+    It is what the column of differences subtracts from. runs: `benchmarks.runs.Runs`.
+    """
+    seeds = set.intersection(*({run.seed for run in runs(arm, short)} for arm in PAIR))
+    ends = [[run for run in runs(arm, LONG) if run.seed in seeds] for arm in ("mimetic", "plain")]
+    found = evidence.contrast(*([own] for own in ends))
+    if found is None:
+        return ""
+    return (
+        f"The last column is of the {found.n} seeds that both have; over them the gain after "
+        f"{length(LONG)} is {points(found)}. "
+    )
+
+
+def at_best_rates(runs):
+    """What is left of longer training's gain where each arm has its own best rate there; or "".
+
+    runs: `benchmarks.runs.Runs` of the final runs.
+    """
+    arms = mimetic, plain = [runs(arm, BEST_LONG[arm]) for arm in ("mimetic", "plain")]
+    best = contrast([mimetic], [plain])
+    if best is None:
+        return ""
+    rates = [f"{own[0].attention} {own[0].learning_rate:g}" for own in arms]
+    machines = [", ".join(sorted({run.device for run in own})) for own in arms]
+    where = f" Made on {machines[0]} (mimetic) and {machines[1]} (plain): rounding is in it."
+    return (
+        f" Each at the rate that is best for it there ({', '.join(rates)}; plain {level(plain)} "
+        f"%), mimetic minus plain: {points(best)}." + where * (machines[0] != machines[1])
     )
 
 

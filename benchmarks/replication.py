@@ -67,8 +67,9 @@ def section(records, again):
             "|---|---|---|---|",
             *rows,
             "",
-            "One run made twice, and two runs of another seed: how far test accuracies end apart "
-            "(root mean square, points). Rounding parts them, and training enlarges it, under "
+            "How far test accuracies end apart (root mean square, points): one seed on two "
+            "processors, and two seeds on one (averaged over both processors). Rounding parts "
+            "them, and training enlarges it, under "
             "some initializers more than under others; why is open.",
             "",
             "| base | arm | what is changed | one seed, two processors | two seeds | n |",
@@ -91,6 +92,15 @@ def daggers(records, again):
     made = [(first.text, marks) for first, _, marks in _made_again(records, again)]
     had, has = ({text for text, marks in made if marks[i]} for i in (0, 1))
     return had, had - has, has - had
+
+
+def moved(records, again):
+    """Texts of the statements whose interval, as printed, is another one when made again.
+
+    Those of arms that rounding does not move are the same to the last digit.
+    """
+    made = _made_again(records, again)
+    return {one.text for one, two, _ in made if points(one.contrast) != points(two.contrast)}
 
 
 def _replaced(records, again):

@@ -12,7 +12,7 @@ COMPARED = ("plain", "norm_matched", "rotated")
 CHANGED = {
     LOUDEST["mimetic"]: VARIANTS[LOUDEST["mimetic"]],
     LONG: length(LONG).partition(" (")[0],
-    ONLY_CENTRED: "positions less what patches share",
+    ONLY_CENTRED: "positions minus what patches share",
     "positions=learned": "positions start random and small",
 }
 LARGE = f"ViT-Tiny, {FULL.training.epochs} epochs of 45,000 images"

@@ -73,7 +73,7 @@ EQUAL_TOKENS = {
 }
 # The table less what all patches share, as large as the whole (`python -m benchmarks.token_size`).
 CENTRED = "positions=centred,position_scale=1.86"
-# CENTRED changes two things; each alone: the table as large as there, and it less its mean.
+# CENTRED changes two things; each alone: the table as large as there, and it minus its mean.
 SCALED, ONLY_CENTRED = "position_scale=1.86", "positions=centred"
 # The same where the patch embedding is best: what patches share is then mostly the image's.
 LOUD_CENTRED = f"{ONLY_CENTRED},{LOUDEST['mimetic']}"

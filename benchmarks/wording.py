@@ -11,23 +11,25 @@ VARIANTS = {
     "positions=shuffled": "sin-cos positions in random order",
     "positions=learned": "learned positions that start random (standard deviation 0.02)",
     "position_scale=0.04": "sin-cos positions × 0.04, so as small as those",
-    CENTRED: "sin-cos positions less their mean over patches, as large as the table",
+    CENTRED: "sin-cos positions minus their mean over patches, rescaled to the table's spread",
     SCALED: "sin-cos positions × 1.86",
-    ONLY_CENTRED: "sin-cos positions less their mean over patches, and no larger for it",
+    ONLY_CENTRED: "sin-cos positions minus their mean over patches, not rescaled",
     "pool=cls": "class token",
     "heads=1": "1 head",
     "heads=4": "4 heads",
     "heads=8": "8 heads",
     "patch_scale=0.25": "patch embedding × 0.25",
     "patch_scale=4": "patch embedding × 4",
-    LOUD_CENTRED: "patch embedding × 4, sin-cos positions less their mean over patches",
+    LOUD_CENTRED: "patch embedding × 4, sin-cos positions minus their mean over patches",
 }
 
 
-# What a statement says where its runs had been seen before it was written: PROTOCOL.md.
+# What had been seen when a statement was written, where that was not before the first final run:
+# its own runs, some of them, or others (PROTOCOL.md).
 SEEN = "(Asked after these runs were seen.)"
 DURING = "(Asked while these runs were made.)"
 HALF = "(Asked after mimetic's runs were seen.)"
+NEAR = "(Asked after the runs with learned positions were seen.)"
 LAST = "(Asked after all runs until then were seen.)"
 
 

@@ -73,7 +73,7 @@ def mimetic_(model, settings=Mimetic(), *, qk=True, ov=True, generator=None):
     open_clip, with a learned query in place of tokens. To leave out a layer outside of the blocks,
     or one that is refused, give what holds the others, as in mimetic_(model.blocks).
 
-    Nothing is printed, and a large model takes a while: ViT-B/16 some 15 seconds on two CPU cores.
+    Nothing is printed, and a large model takes a while: ViT-B/16 15 to 20 seconds on two CPU cores.
     Raises ValueError where `layers.attention_layers` does, and for weights that can't be written
     (on meta, sharded, of inference mode), before anything is written.
     """

@@ -15,7 +15,7 @@ MODEL = ("patch_size", "depth", "heads", "pool", "positions")
 TRAINING = ("epochs", "batch_size", "learning_rate", "weight_decay", "clip_norm", "label_smoothing")
 AUGMENT = ("flip", "crop", "cutout", "mixup")
 # What no recipe holds: the network is changed once, after its initialization.
-# Values of positions: the sin-cos table with its rows in random order, or less their mean.
+# Values of positions: the sin-cos table with its rows in random order, or minus their mean.
 SHUFFLED, CENTRED = "shuffled", "centred"
 # Factors on the patch embedding's weight and bias, on the table of positions, and on the logits of
 # attention: on W_Q W_Kᵀ and on what the biases add to it.

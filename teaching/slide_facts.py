@@ -31,7 +31,7 @@ TURNS = {
     "patch embedding × 4 in both": "patch_scale=4",
     "small random positions": "positions=learned",
     "sin-cos positions × 0.04": "position_scale=0.04",
-    "positions less what patches share": "positions=centred",
+    "positions minus what patches share": "positions=centred",
 }
 
 

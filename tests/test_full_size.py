@@ -58,7 +58,7 @@ def test_a_gain_at_full_size_is_that_of_its_own_runs():
 def test_nothing_is_shown_before_the_last_seed():
     page, line = (part(without("rotated")) for part in (full_size.section, full_size.line))
     assert "| rotated | 2 of 3 | | | | |" in page
-    assert "mimetic − rotated" not in line[0] and "control rotated lacks seeds" in line[0]
+    assert "mimetic − rotated" not in line[0] and "control rotated has 2 of its 3 seeds" in line[0]
     assert stated(without("rotated"))["rotated"] is None
     assert stated(without("rotated"))["plain"] is not None
     assert full_size.section(without("plain")) == "" and full_size.line(without("mimetic")) == []

@@ -85,9 +85,9 @@ def test_where_it_turns_shows_the_pages_numbers():
             "Mimetic ends higher than plain: sin-cos positions × 0.04, so as small as those.",
         ),
         (
-            "positions less what patches share",
-            "Mimetic ends higher than plain: sin-cos positions less their mean over patches, and "
-            "no larger for it.",
+            "positions minus what patches share",
+            "Mimetic ends higher than plain: sin-cos positions minus their mean over patches, not "
+            "rescaled.",
         ),
     ):
         mean, low, high = re.findall(r"[+−][0-9.]+", finding(text).points)

@@ -32,13 +32,13 @@ TURNED = [
         "sin-cos positions × 0.04, so as small as those",
     )
 ]
-CENTRED = "sin-cos positions less their mean over patches, as large as the table"
-ALONE = "sin-cos positions less their mean over patches, and no larger for it"
+CENTRED = "sin-cos positions minus their mean over patches, rescaled to the table's spread"
+ALONE = "sin-cos positions minus their mean over patches, not rescaled"
 NOTHING_SHARED = [
     f"{ALONE.capitalize()}, and nothing else, let plain end higher.",
     f"Mimetic ends higher than plain: {ALONE}.",
-    "Mimetic gains more with the sin-cos table as it is than with the table less its mean over "
-    "patches and no larger for it.",
+    "Mimetic gains more with the sin-cos table as it is than with the table minus its mean over "
+    "patches, not rescaled.",
     "Mimetic ends higher than plain: sin-cos positions × 1.86.",
 ]
 AS_LARGE = [
@@ -51,7 +51,7 @@ WITHOUT = [
     f"Mimetic ends higher than rotated: {ALONE}.",
 ]
 BOTH_LOUDER_WITHOUT = (
-    "Mimetic ends higher than plain: patch embedding × 4, sin-cos positions less their mean over "
+    "Mimetic ends higher than plain: patch embedding × 4, sin-cos positions minus their mean over "
     "patches."
 )
 SMALL_TOKENS = "Tokens as small as mimetic's (× 0.4), and nothing else, let plain end higher."
