@@ -23,7 +23,7 @@ Many R do that, and each is right. W_proj W_V need not be symmetric, any number 
 and dim included, and they may be alike before you begin.
 
 **Usual trap.** Dealing the columns out in turn, one to each head, brings the lesson's heads nearer
-to one another, and no further. It takes an angle.
+to one another, and no further. It takes an angle: turn two heads by it, one pair after the other.
 """
 
 HINTS = (
@@ -207,8 +207,8 @@ QUESTION = Question(
     signature="even_heads(W_V, W_proj, heads)",
     lesson="04",
     points=4,
-    minutes=25,
-    difficulty=3,
+    minutes=40,
+    difficulty=4,
     statement=STATEMENT,
     visible=VISIBLE,
     hidden=3,

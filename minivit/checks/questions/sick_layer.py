@@ -14,7 +14,8 @@ Patients come in: each is what the first layer of a small mimetic network works 
 or with **one** fault. Write the doctor, who names the fault *and* mends it.
 
 `content` (patch, dim) are the embedded patches of one image with `grid` × `grid` patches, row by
-row; `positions` (patch, dim) should be minivit's sin-cos table, and a token is the sum of the two.
+row; `positions` (patch, dim) should be minivit's sin-cos table (`minivit.model.sincos_positions`,
+which your answer may use), and a token is the sum of the two.
 `qk` (heads, dim, dim) holds W_Q W_Kᵀ of each head, the best approximation of rank dim / heads to
 0.7 Z + 0.7 I; `ov` (dim, dim) is W_V W_proj and should be 0.4 Z − 0.4 I. (Z: normal noise of
 variance 1 / dim.) In a healthy layer the numbers of `content` have a standard deviation between 0.5
