@@ -4,6 +4,8 @@ Final runs read the test set, so nothing about them may still be open: they take
 recipe, a learning rate that was chosen on validation images, and a seed that tuning never used.
 """
 
+import re
+
 from minivit.bases import BASES
 from minivit.recipes import SCALES
 from minivit.records import current_commit
@@ -52,8 +54,11 @@ def is_chosen(scale, base):
 def check_role(role, recipe, arm):
     """Raises ValueError where the protocol does not let `arm` run on `recipe` in this role.
 
-    recipe: the scale's, before the arm's variant and learning rate are put in.
+    recipe: the scale's, before the arm's variant and learning rate are put in. In any role its name
+    has to be one that a record takes, since a run whose record is refused would be lost.
     """
+    if not re.fullmatch(r"\w+", recipe.name):
+        raise ValueError(f"the recipe's name is {recipe.name!r}; take letters, digits and _")
     if role == "tuning" and arm.seed < FIRST_TUNING_SEED:
         raise ValueError(f"seed {arm.seed} is for final runs; tuning takes {FIRST_TUNING_SEED} up")
     if role != "final":

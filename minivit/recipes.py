@@ -7,7 +7,6 @@ import difflib
 import hashlib
 import json
 import os
-import re
 from dataclasses import asdict, dataclass
 
 from minivit.augment import Augment
@@ -21,8 +20,7 @@ class Recipe:
     """A model, how to train it, and on how many class-balanced images.
 
     subset: training images; None takes all that the validation images leave. minutes: an estimate,
-    in words, for plain and mimetic together. Raises ValueError for a set without a batch in it, and
-    for a name that no record could have.
+    in words, for plain and mimetic together. Raises ValueError for a set without a batch in it.
     """
 
     name: str
@@ -33,9 +31,6 @@ class Recipe:
     validation: int = 5_000
 
     def __post_init__(self):
-        # A record would refuse it, after the training.
-        if not (isinstance(self.name, str) and re.fullmatch(r"\w+", self.name)):
-            raise ValueError(f"name is {self.name!r}; it must be letters, digits and _")
         least = {"validation": 1, "subset": self.training.batch_size}  # one image, one batch
         for name, low in least.items():
             if getattr(self, name) is not None and getattr(self, name) < low:

@@ -133,6 +133,8 @@ def broken_rules(notebook, size, setup):
     kept = outputs(notebook)
     if not kept:
         yield "no kept outputs"
+    if any(c.get("outputs") and not c["execution_count"] for c in cells(notebook, "code")):
+        yield "outputs of a cell that has no number, which nbval fails"
     for output in kept:
         if output["output_type"] == "error":
             yield f"an error in the kept output: {output['ename']}"
@@ -223,6 +225,10 @@ def test_each_rule_can_be_broken():
         for cell in cells(notebook, "code"):
             cell["outputs"] = []
 
+    def no_number(notebook):
+        for cell in cells(notebook, "code"):
+            cell["execution_count"] = None
+
     def many_words(notebook):
         cells(notebook, "markdown")[-1]["source"] = ["word " * 3_000]
 
@@ -307,6 +313,7 @@ def test_each_rule_can_be_broken():
     assert "an error in the kept output: ValueError" in breaking(error)
     assert "a figure without alt text" in breaking(silent)
     assert "no kept outputs" in breaking(no_outputs)
+    assert "a cell that has no number, which nbval fails" in breaking(no_number)
     assert "no | **Minutes** |" in breaking(no_card)
     assert re.search(r"\d{4} words", breaking(many_words)) and "40 cells" in breaking(few_cells)
     assert "keeps widget state" in breaking(lambda n: n["metadata"].update(widgets={}))

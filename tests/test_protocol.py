@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+import minivit.compare as compare_module
 import minivit.protocol as protocol
 from benchmarks import again
 from benchmarks.again import largest_difference, run_again, unlike
@@ -18,6 +19,7 @@ TABLE = {"smoke": {"torch_default": {"plain": 1e-3, "mimetic": 3e-3}}}
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch):
+    monkeypatch.setattr(compare_module, "loaded_commit", lambda: ("abc", False))
     monkeypatch.setattr(protocol, "RATES", TABLE)
     monkeypatch.setattr(protocol, "current_commit", lambda: ("abc", False))
 
@@ -59,6 +61,12 @@ def test_any_other_final_run_is_refused(recipe, changes, sentence):
     with pytest.raises(ValueError, match=sentence):
         check_role("final", recipe, arm(**changes))
     check_role("live", recipe, arm(**changes))
+
+
+def test_a_recipe_that_no_record_could_name_is_refused_before_the_training():
+    for name in ("laptop-long", "a look", ""):
+        with pytest.raises(ValueError, match="take letters, digits and _"):
+            check_role("live", replace(SMOKE, name=name), arm())
 
 
 def test_uncommitted_code_makes_no_final_run(monkeypatch):

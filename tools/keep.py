@@ -156,10 +156,19 @@ def _smaller(output):
 
 
 def _tidy(notebook):
-    """Without the state of widgets, which holds plotly.js, and the times of execution."""
+    """Without the state of widgets, which holds plotly.js, and the times of execution.
+
+    Code cells are numbered: nbval fails one that has outputs and no number, as a new one has.
+    """
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for number, cell in enumerate(code, start=1):
+        cell.execution_count = number
+        for output in cell.outputs:
+            if output.output_type == "execute_result":
+                output.execution_count = number
     return notebook
 
 
