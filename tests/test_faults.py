@@ -23,7 +23,7 @@ import minivit.storage
 def atomic_path(path):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("{")
-    time.sleep(0.002)
+    time.sleep(0.005)
     yield path
 
 minivit.storage.atomic_path = atomic_path
@@ -54,7 +54,7 @@ def test_twenty_kills(work):
 
 
 def test_a_file_written_in_place_is_found_half_written():
-    done = kill_often("records", 20, CARELESS)
+    done = kill_often("records", 8, CARELESS)
     assert "FaultError: half-written" in done.stderr
 
 
