@@ -13,7 +13,7 @@ import pytest
 import teaching.sandbox
 from minivit.checks import calls
 from teaching.sandbox.places import Places
-from teaching.sandbox.processes import memory_of
+from teaching.sandbox.processes import Processes, memory_of
 
 pytestmark = [
     pytest.mark.integration,
@@ -21,6 +21,28 @@ pytestmark = [
 ]
 
 SIZE = 50_000_000
+
+
+class Only(Processes):
+    """As if no process but these were the learner's."""
+
+    def __init__(self, *pids):
+        super().__init__()
+        self.pids = pids
+
+    def _is_theirs(self, pid):
+        return pid in self.pids
+
+
+def test_one_that_has_ended_is_seen_until_its_status_is_taken():
+    """The next learner would find its number in /proc."""
+    if (ended := os.fork()) == 0:
+        os._exit(0)
+    while Only(ended).alive():
+        time.sleep(0.01)
+    assert ended in Only()._listed()
+    assert Only(ended).vanish() and ended not in Only()._listed()
+    assert not Only(os.getppid()).vanish(within=0.05), "of one that stays it says so"
 
 
 @pytest.fixture

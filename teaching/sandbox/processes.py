@@ -21,8 +21,24 @@ class Processes:
 
     def alive(self):
         """Numbers of those that have not ended."""
-        numbers = [int(name) for name in os.listdir("/proc") if name.isdigit()]
-        return [pid for pid in numbers if self._is_theirs(pid) and _is_alive(pid)]
+        return [pid for pid in self._listed() if self._is_theirs(pid) and _is_alive(pid)]
+
+    def vanish(self, within=10):
+        """Waits until none of theirs is listed, not even one that has ended; False after `within`.
+
+        Of one that has ended the number stays until its exit status is taken, and under a heavy
+        load the next learner might see it.
+        """
+        deadline = time.monotonic() + within
+        while any(map(self._is_theirs, self._listed())):
+            if time.monotonic() > deadline:
+                return False
+            self.reap()
+            time.sleep(0.001)
+        return True
+
+    def _listed(self):
+        return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
     def _is_theirs(self, pid):
         if self.user is None:

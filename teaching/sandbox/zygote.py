@@ -241,10 +241,10 @@ class Learner:
             self.pipe = None
 
     def end(self):
-        """Kills what is left; False where something is alive all the same."""
+        """Kills what is left; False where something of it can be seen all the same."""
         self._kill_all()
         wipe(self.cells)
-        return not self.processes.alive()
+        return self.processes.vanish()
 
 
 def why_ended(status):
