@@ -197,4 +197,5 @@ KEY = Key(
         Mutant("the mean, not compared with chance", mean_only, "mean-only"),
         Mutant("centres the products it was given", centres_its_input, "untouched"),
     ),
+    misses="numbers rounded to two decimals, in one of a hundred draws",
 )
