@@ -31,7 +31,7 @@ def test_kill_matrix(id):
 def test_kill_matrix_over_a_hundred_variants(id):
     """No right answer fails, and no wrong one passes.
 
-    In one or two draws a wrong answer may get the message of another mistake, which the numbers
+    In a few draws of a hundred a wrong answer may get the message of another mistake, which the numbers
     made look like it. A right one that was rounded may pass where the numbers hide it: see the
     keys' `misses`.
     """
@@ -41,7 +41,7 @@ def test_kill_matrix_over_a_hundred_variants(id):
         if row.expects == "rounded":
             assert row.seen["passed"] <= 5 and others <= 35 and KEYS[id].misses, row
         else:
-            assert not row.seen["passed"] and others <= 2, row
+            assert not row.seen["passed"] and others <= 5, row
 
 
 @pytest.mark.parametrize("id", KEYS)
