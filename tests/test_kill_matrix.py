@@ -31,9 +31,9 @@ def test_kill_matrix(id):
 def test_kill_matrix_over_a_hundred_variants(id):
     """No right answer fails, and no wrong one passes.
 
-    In a few draws of a hundred a wrong answer may get the message of another mistake, which the numbers
-    made look like it. A right one that was rounded may pass where the numbers hide it: see the
-    keys' `misses`.
+    In a few draws of a hundred a wrong answer may get the message of another mistake, which the
+    numbers made look like it. A right one that was rounded may pass where the numbers hide it: see
+    the keys' `misses`.
     """
     for row in survivors(100, {id: KEYS[id]}):
         others = row.seen.total() - row.seen[row.expects]
