@@ -13,7 +13,6 @@ import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from functools import cache
 from importlib import resources
 from operator import attrgetter
 from pathlib import Path
@@ -226,7 +225,7 @@ def loaded_commit():
     return commit, any(map(_is_newer, Path(__file__).parent.rglob("*.py")))
 
 
-@cache
+@functools.cache
 def package_digest():
     """SHA-256 (hex) of the package's code when first asked: also where there is no git."""
     files = sorted(Path(__file__).parent.glob("*.py"))

@@ -29,19 +29,7 @@ def test_kill_matrix(id):
 @pytest.mark.slow
 @pytest.mark.parametrize("id", KEYS)
 def test_kill_matrix_over_a_hundred_variants(id):
-    """No right answer fails, and no wrong one passes.
-
-    In a few draws of a hundred a wrong answer may get the message of another mistake, which the
-    numbers made look like it. A right one that was rounded may pass where the numbers hide it: see
-    the keys' `misses`.
-    """
-    for row in survivors(100, {id: KEYS[id]}):
-        others = row.seen.total() - row.seen[row.expects]
-        assert row.kind == "mutant", row
-        if row.expects == "rounded":
-            assert row.seen["passed"] <= 5 and others <= 35 and KEYS[id].misses, row
-        else:
-            assert not row.seen["passed"] and others <= 5, row
+    assert survivors(100, {id: KEYS[id]}) == []
 
 
 @pytest.mark.parametrize("id", KEYS)
