@@ -11,8 +11,9 @@ from statistics import mean
 
 from benchmarks import rates
 from benchmarks.study import BETTER, PAIR
-from minivit.compare import Arm, compare, last_accuracy, prepare
+from minivit.compare import Arm, compare, prepare
 from minivit.data import cifar10
+from minivit.outcome import last_accuracy
 from minivit.protocol import RATES
 from minivit.recipes import LAPTOP
 from minivit.records import load_records

@@ -9,9 +9,10 @@ import argparse
 from pathlib import Path
 from statistics import mean
 
-from minivit.compare import DEFAULT_ARMS, Arm, compare, last_accuracy, prepare
+from minivit.compare import DEFAULT_ARMS, Arm, compare, prepare
 from minivit.data import cifar10
 from minivit.init import ATTENTION, BASES
+from minivit.outcome import last_accuracy
 from minivit.recipes import LAPTOP
 from minivit.records import load_records
 

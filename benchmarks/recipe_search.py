@@ -10,9 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from minivit.augment import Augment
-from minivit.compare import Arm, compare, last_accuracy, prepare
+from minivit.compare import Arm, compare, prepare
 from minivit.data import cifar10
 from minivit.init import BASES
+from minivit.outcome import last_accuracy
 from minivit.recipes import LAPTOP
 
 SEED = 100

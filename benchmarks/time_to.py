@@ -14,8 +14,9 @@ from statistics import mean
 
 from benchmarks.measure import Row, Section
 from benchmarks.steps import training_flops
-from minivit.compare import Arm, compare, last_accuracy, prepare
+from minivit.compare import Arm, compare, prepare
 from minivit.data import cifar10
+from minivit.outcome import last_accuracy
 from minivit.protocol import FIRST_TUNING_SEED, rates
 from minivit.recipes import LAPTOP, Recipe
 from minivit.records import load_records, summarise

@@ -82,8 +82,9 @@ def _parser():
 def _compare(options):
     from tqdm import tqdm
 
-    from minivit.compare import DEFAULT_ARMS, Arm, compare, curves, prepare, table
+    from minivit.compare import DEFAULT_ARMS, Arm, compare, prepare
     from minivit.data import cifar10
+    from minivit.outcome import curves, table
     from minivit.recipes import pick_scale
     from minivit.storage import write_text
 

@@ -29,9 +29,10 @@ import nbformat
 from jinja2 import Environment, StrictUndefined
 
 from minivit import Mimetic
-from minivit.compare import DEFAULT_ARMS, curves
+from minivit.compare import DEFAULT_ARMS
 from minivit.evidence import contrast, final_runs, points, recorded_on
 from minivit.figures import ARM_NAMES, intervals, training_curves
+from minivit.outcome import curves
 from minivit.storage import write_text
 from teaching import lecture
 from teaching.exercises import ROOT

@@ -13,10 +13,11 @@ from evidence_records import final
 import minivit.compare as module
 import minivit.protocol as protocol
 import minivit.records as records_module
-from minivit.compare import Arm, compare, curves, last_accuracy, prepare, run_arm, table
+from minivit.compare import Arm, compare, prepare, run_arm
 from minivit.data import cifar10
 from minivit.init import initialize_
 from minivit.model import ViT, ViTConfig
+from minivit.outcome import curves, last_accuracy, table
 from minivit.recipes import SMOKE
 from minivit.records import load_records
 from minivit.runtime import one_thread

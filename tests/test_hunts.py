@@ -74,6 +74,7 @@ MISWRITTEN = {
 ALL = [(sick_layer.KEY, name) for name in SICK] + [(miswritten.KEY, name) for name in MISWRITTEN]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(("key", "name"), ALL, ids=[name for _, name in ALL])
 def test_what_fits_the_visible_patients_alone_fails_on_hidden_ones(key, name):
     answer = (SICK | MISWRITTEN)[name]

@@ -8,10 +8,10 @@ import torch
 
 from benchmarks.recipe_search import chosen
 from benchmarks.time_to import operations
-from minivit.compare import last_accuracy
 from minivit.data import cifar10
 from minivit.init import initialize_
 from minivit.model import ViT, ViTConfig
+from minivit.outcome import last_accuracy
 from minivit.recipes import (
     COLAB,
     FULL,

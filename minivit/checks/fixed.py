@@ -160,9 +160,10 @@ class Fixed:
 def _is_grid(pairs, step):
     """Whether all first are the second, rounded to multiples of `step`, and two digits are left."""
     largest = max((np.abs(own).max(initial=0) for own, _ in pairs), default=0)
+    off = min(1e-2, 1e-4 + largest / step * np.finfo(np.float32).eps)  # the answer may be float32
     return largest >= 10 * step and all(
         own.shape == wanted.shape
-        and np.abs(own / step - np.round(own / step)).max(initial=0) < 1e-2
+        and np.abs(own / step - np.round(own / step)).max(initial=0) < off
         and np.abs(own - wanted).max(initial=0) <= 0.51 * step
         for own, wanted in pairs
     )

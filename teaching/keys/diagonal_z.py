@@ -154,7 +154,11 @@ def hidden(rng):
 
 
 def _drawn(rng, offset, size, dim):
-    """Drawn anew where it is a matter of n or n − 1 whether a mistake in the spread shows."""
+    """Drawn anew where it is a matter of n or n − 1 whether a mistake in the spread shows.
+
+    And where rounding to two decimals leaves noise alone right enough: with a planted diagonal the
+    numbers are so large that it always does.
+    """
     title = f"diagonal {offset}, {'planted' if size else 'noise alone'}"
     while True:
         heads, seed = int(rng.integers(3, 6)), int(rng.integers(2**32))
@@ -162,8 +166,11 @@ def _drawn(rng, offset, size, dim):
         products = torch.from_numpy(made.calls[0]["products"])
         right = diagonal_z(products, offset)
         wrong = torch.stack([each(products, offset) for each in (with_diagonal, main_left_out)])
-        apart = (wrong - right).abs() / (ANSWER.tolerance * right.abs().clamp(min=ANSWER.floor))
-        if not ((apart > 0.8) & (apart < 1.25)).any():
+        allowed = ANSWER.tolerance * right.abs().clamp(min=ANSWER.floor)
+        apart = (wrong - right).abs() / allowed
+        clear = not ((apart > 0.8) & (apart < 1.25)).any()
+        rounding = (right.round(decimals=2) - right).abs() / allowed
+        if clear and (size or (rounding > 1.25).any()):
             return made
 
 
@@ -197,5 +204,4 @@ KEY = Key(
         Mutant("the mean, not compared with chance", mean_only, "mean-only"),
         Mutant("centres the products it was given", centres_its_input, "untouched"),
     ),
-    misses="numbers rounded to two decimals, in one of a hundred draws",
 )

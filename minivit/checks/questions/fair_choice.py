@@ -38,16 +38,23 @@ HINTS = (
 
 
 def case(title, rates, seeds, tuning, epochs, seed):
-    """Noisy curves, in which every known mistake gives another answer than the right one."""
+    """Noisy curves, in which every known mistake gives another answer than the right one.
+
+    So does a gain rounded to three decimals, of which two then hold digits.
+    """
     rng = np.random.default_rng(seed)
     while True:
-        level = 0.5 + 0.015 * rng.standard_normal((2, rates, 1, 1))
+        level = 0.5 + 0.008 * rng.standard_normal((2, rates, 1, 1))
         rise = -0.3 * np.exp(-3 * np.arange(1, epochs + 1) / epochs)
-        runs = level + rise + 0.025 * rng.standard_normal((2, rates, seeds, 1))
-        both = [runs + 0.03 * rng.standard_normal((2, rates, seeds, epochs)) for _ in "vt"]
+        runs = level + rise + 0.02 * rng.standard_normal((2, rates, seeds, 1))
+        both = [runs + 0.04 * rng.standard_normal((2, rates, seeds, epochs)) for _ in "vt"]
         arguments = {"validation": both[0], "test": both[1], "tuning": tuning}
-        if _tells_all_apart(arguments):
+        if _shows_rounding(float(fair(arguments)[2])) and _tells_all_apart(arguments):
             return Case(title, (arguments,))
+
+
+def _shows_rounding(gain):
+    return abs(gain) > 0.011 and abs(gain - round(gain, 3)) > 2e-4  # 1e-4 passes
 
 
 def _tells_all_apart(arguments):
@@ -136,6 +143,7 @@ WRONG = {
         report_seeds=lambda a: slice(-a["tuning"]),
     ),
     "seed-left-out": _with(report_seeds=lambda a: slice(a["tuning"] + 1, None)),
+    "last-but-one": _with(value=lambda curves: curves[:, -2].mean()),
     "epochs-averaged": _with(value=lambda curves: curves.mean()),
     "all-seeds": _with(report_seeds=_all),
     "tuning-seeds": _with(report_seeds=lambda a: slice(a["tuning"])),
@@ -216,6 +224,11 @@ MISTAKES = EXACT.diagnoses(
         1,
     ),
     _mistake(
+        "last-but-one",
+        "It reads the last epoch but one. The last of n stands at index n − 1, or −1.",
+        3,
+    ),
+    _mistake(
         "epochs-averaged",
         "The gain is over all epochs. The rules take the last one.",
         3,
@@ -255,11 +268,12 @@ MISTAKES = EXACT.diagnoses(
 MISTAKES = (ANSWER.rounded(), *MISTAKES)
 
 
+# Seeds whose first draw will do: this runs on import.
 VISIBLE = (
-    case("9 rates, 2 tuning seeds, 3 final ones", 9, 5, 2, 6, 230),
-    case("8 rates, 3 tuning seeds, 4 final ones", 8, 7, 3, 8, 150),
-    case("8 rates, 2 tuning seeds, 4 final ones", 8, 6, 2, 5, 204),
-    case("7 rates, 2 tuning seeds, 5 final ones", 7, 7, 2, 10, 215),
+    case("9 rates, 2 tuning seeds, 3 final ones", 9, 5, 2, 6, 75),
+    case("8 rates, 3 tuning seeds, 4 final ones", 8, 7, 3, 8, 209),
+    case("8 rates, 2 tuning seeds, 4 final ones", 8, 6, 2, 5, 16),
+    case("7 rates, 2 tuning seeds, 5 final ones", 7, 7, 2, 10, 46),
 )
 
 

@@ -140,6 +140,15 @@ QUESTION = Question(
             answer.symmetric,
             NUMBERS,
         ),
+        # Before those that look at a few numbers: this one finds the right answer in it.
+        Diagnosis(
+            "scrambled",
+            "The right numbers stand in the wrong places: a transpose is missing, or there is a "
+            "reshape or a view in its place. The head's rows, (head_dim, dim), are W_Qᵀ and W_Kᵀ.",
+            3,
+            answer.scrambled,
+            NUMBERS,
+        ),
         Diagnosis(
             "unaligned",
             "The singular values are right and the diagonal is gone: W_Q and W_K stand in two "
@@ -147,15 +156,6 @@ QUESTION = Question(
             "Vᵀ, whose rows are the right ones.",
             2,
             answer.unaligned,
-            NUMBERS,
-        ),
-        # Before those that are near something: this one is exact.
-        Diagnosis(
-            "scrambled",
-            "The right numbers stand in the wrong places: a transpose is missing, or there is a "
-            "reshape or a view in its place. The head's rows, (head_dim, dim), are W_Qᵀ and W_Kᵀ.",
-            3,
-            answer.scrambled,
             NUMBERS,
         ),
         Diagnosis(
