@@ -6,8 +6,9 @@ from functools import partial
 import pytest
 import torch
 
-from minivit.checks import QUESTIONS, check, verdicts
+from minivit.checks import QUESTIONS, check, examples, verdicts
 from teaching.keys import KEYS
+from teaching.term import hidden_cases
 
 
 def said(id, answer, capsys):
@@ -94,6 +95,30 @@ def test_what_is_only_near_to_right_is_not_called_by_a_mistake_that_is_near():
     key = KEYS["diagonal-z"]
     found = verdicts(key.question, lambda **given: 1.01 * key.reference(**given))
     assert {verdict.name for verdict in found} == {"score"}
+
+
+@pytest.mark.parametrize("given", [float, torch.tensor, torch.float64])
+def test_near_to_right_is_called_rounded_where_it_lies_on_the_grid(given):
+    """A number that lies near a multiple of 0.001 by accident was called rounded to it."""
+    question = QUESTIONS["fair-choice"]
+    case = question.visible[0]
+    plain, new, gain = KEYS["fair-choice"].reference(**examples("fair-choice")[case.title])
+    on_grid = round(float(gain), 3)
+    dress = (lambda x: torch.tensor(x, dtype=given)) if given is torch.float64 else given
+    for off, name in ((0, "rounded"), (5e-6, "gain")):
+        (verdict,) = verdicts(
+            question, lambda off=off, **_: (plain, new, dress(on_grid + off)), [case]
+        )
+        assert verdict.name == name
+
+
+def test_every_learners_hidden_cases_show_that_a_gain_was_rounded():
+    """It passed three draws of a hundred, and was called something else in every fourth."""
+    key = KEYS["fair-choice"]
+    (mutant,) = [each for each in key.mutants if each.expects == "rounded"]
+    for learner in range(8):
+        for case in hidden_cases(key, b"s" * 32, str(learner)):
+            assert verdicts(key.question, mutant.answer, [case])[0].name == "rounded"
 
 
 def test_what_cannot_be_read_stands_in_no_line_of_an_answer(capsys):
