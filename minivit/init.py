@@ -9,9 +9,10 @@ Mimetic initialization (Trockman & Kolter, Mimetic Initialization of Self-Attent
 Z has independent normal entries of variance 1 / dim; an SVD splits each matrix into its two
 factors. `norm_matched_` and `rotated_` are controls: the same sizes, without the identity.
 
-An arm of a comparison is a base (`bases.py`, which sets every layer) and then one of these, which
-rewrite attention weights only. All work in place, return the model, and take a CPU `generator`
-(None: torch's global one), so that one seed gives the same noise wherever the model lives.
+Read from the top: `Mimetic` (four numbers), `mimetic_factors` (the method), `_write_` (how a layer
+stores them), `mimetic_` (all layers of a model), then the controls, and the arms of a comparison.
+All work in place, return the model, and take a CPU `generator` (None: torch's global one), so that
+one seed gives the same noise wherever the model lives.
 """
 
 import math
@@ -19,8 +20,7 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import combinations
-from numbers import Integral, Real
+from numbers import Real
 
 import torch
 from jaxtyping import Float
@@ -28,8 +28,9 @@ from torch import Tensor
 
 from minivit.bases import BASES, DRAWN, normal
 from minivit.cautions import warn_of_surroundings
-from minivit.layers import attention_layers, is_sharded
+from minivit.layers import attention_layers
 from minivit.runtime import cpu_cores, one_thread, stream
+from minivit.writable import check_heads, check_layer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,61 +60,6 @@ class Mimetic:
                 warnings.warn(f"{name} is {value}: the sign ablation, not the method", stacklevel=3)
 
 
-def mimetic_(model, settings=Mimetic(), *, qk=True, ov=True, generator=None):
-    """Mimetic initialization of every attention layer of minivit's, timm's or torchvision's ViT.
-
-    Rewrites attention weights only: biases, everything else, dtype, device and requires_grad stay.
-    So do positions, and they matter: with positions that start random and small, as timm's and
-    torchvision's do, our runs ended below plain; see benchmarks/FINDINGS.md and
-    `model.sincos_positions`. A warning is given of such positions, of a LayerScale that starts near
-    0 and hides what is written, and of post-norm blocks, on which nothing was tried here.
-    qk=False or ov=False leaves that pair as it is, and the other gets the same noise as without it.
-
-    An nn.MultiheadAttention is taken for self-attention: weights do not tell that one pools, as in
-    open_clip, with a learned query in place of tokens. To leave out a layer outside of the blocks,
-    or one that is refused, give what holds the others, as in mimetic_(model.blocks).
-
-    Nothing is printed, and a large model takes a while: ViT-B/16 15 to 20 seconds on two CPU cores.
-    Raises ValueError where `layers.attention_layers` does, and for weights that can't be written
-    (on meta, sharded, of inference mode), before anything is written.
-    """
-    return _rewrite_(model, settings, qk, ov, generator)
-
-
-def mimetic_attention_(
-    qkv, proj, heads, settings=Mimetic(), *, qk=True, ov=True, generator=None
-) -> None:
-    """The same for one layer's plain tensors, as nn.Linear stores them.
-
-    qkv: (3 · dim, dim), the rows W_Qᵀ, W_Kᵀ, W_Vᵀ, head after head, or three tensors (dim, dim) of
-    one each; proj: (dim, dim), W_projᵀ. Of a layer that stores x @ W, as GPT-2's, give each as
-    weight.T; of one that stores more in a weight, a slice: timm's ParallelScalingBlock has qkv in
-    in_proj.weight[-3 * dim :] and proj in attn_out_proj.weight. The same generator for every layer:
-    one made anew gives all the same noise. Raises ValueError for other shapes, for tensors that
-    were computed from a model's weights and are not the weights (under no_grad nothing tells them
-    apart), for one given twice, for sharded ones, and for heads that do not divide dim.
-    """
-    _check_layer(qkv, proj, heads)
-    _write_(qkv, proj, mimetic_factors(len(proj), heads, settings, qk, ov, generator))
-
-
-@torch.autocast("cpu", enabled=False)  # a control's products are as exact as mimetic's factors
-def _rewrite_(model, settings, qk, ov, generator, control=None):
-    """Draws the mimetic factors of all layers, lets `control` change them, and only then writes."""
-    layers = attention_layers(model)
-    for layer in layers:
-        _check_layer(layer.qkv, layer.proj, layer.heads, f"{layer.name}: ")
-    warn_of_surroundings(model, layers)
-    sizes = [(len(layer.proj), layer.heads) for layer in layers]
-    factors = [mimetic_factors(*size, settings, qk, ov, generator) for size in sizes]
-    if control is not None:
-        pairs = zip(factors, sizes, strict=True)
-        factors = [control(each, heads, dim, generator) for each, (dim, heads) in pairs]
-    for layer, new in zip(layers, factors, strict=True):
-        _write_(layer.qkv, layer.proj, new)
-    return model
-
-
 def mimetic_factors(dim, heads, settings=Mimetic(), qk=True, ov=True, generator=None):
     """Factors of one layer, for x @ W: W_Q, W_K (head, dim, head_dim) and W_V, W_O (dim, dim).
 
@@ -121,9 +67,14 @@ def mimetic_factors(dim, heads, settings=Mimetic(), qk=True, ov=True, generator=
     the best approximation of that rank: of the diagonal beta_qk only a part is left. Raises
     ValueError for a number of heads that does not divide dim, and where both pairs are off.
     """
-    _check_heads(heads, dim)
+    check_heads(heads, dim)
     if not isinstance(settings, Mimetic):
         raise ValueError(f"settings is {settings!r}; it must be Mimetic(alpha_qk=0.7, …)")
+    if not (isinstance(qk, bool) and isinstance(ov, bool)):
+        raise ValueError(
+            f"qk and ov are {qk!r} and {ov!r}; they are True or False, and sizes go into "
+            "settings=Mimetic(alpha_qk=0.7, …)"
+        )
     if not (qk or ov):
         raise ValueError("qk and ov are both False: nothing would be written")
     noise = normal(heads + 1, dim, dim, generator=generator) / math.sqrt(dim)
@@ -165,6 +116,58 @@ def _write_(qkv, proj, factors):
         if W_V is not None:
             value.copy_(W_V.T)
             proj.copy_(W_O.T)
+
+
+def mimetic_(model, settings=Mimetic(), *, qk=True, ov=True, generator=None):
+    """Mimetic initialization of every attention layer of minivit's, timm's or torchvision's ViT.
+
+    Changes attention weights only. Positions stay, and they matter: with small random ones, as
+    timm's and torchvision's are, our runs ended *below* plain (benchmarks/FINDINGS.md), and a
+    warning says so; give them `model.sincos_positions` first. Others tell of a LayerScale that
+    starts near 0 and hides what is written, and of post-norm blocks, on which nothing was tried.
+
+    qk, ov: False leaves that pair of weights as it is; the other gets the same noise as without it.
+    A layer that pools with a learned query can't be told from self-attention by its weights: leave
+    it out, as in mimetic_(model.blocks). ViT-B/16 takes 15 to 20 seconds on two CPU cores.
+
+    Raises ValueError, before anything is written, where `layers.attention_layers` does and for
+    weights that can't be written (on meta, sharded, of inference mode).
+    """
+    return _rewrite_(model, settings, qk, ov, generator)
+
+
+def mimetic_attention_(
+    qkv, proj, heads, settings=Mimetic(), *, qk=True, ov=True, generator=None
+) -> None:
+    """The same for one layer's tensors, stored as nn.Linear does.
+
+    qkv: (3 · dim, dim), the rows W_Qᵀ, W_Kᵀ, W_Vᵀ, head after head, or three tensors (dim, dim);
+    proj: (dim, dim), W_projᵀ. Where a layer stores x @ W, as GPT-2's, give weight.T; where a weight
+    holds more, a slice, as of timm's ParallelScalingBlock in_proj.weight[-3 * dim :]. Use one
+    generator for all layers: one made anew repeats the noise.
+
+    Raises ValueError for other shapes, heads that do not divide dim, a weight given twice, sharded
+    ones, and tensors that were computed from weights (under no_grad nothing tells them apart).
+    """
+    check_layer(qkv, proj, heads)
+    _write_(qkv, proj, mimetic_factors(len(proj), heads, settings, qk, ov, generator))
+
+
+@torch.autocast("cpu", enabled=False)  # float32, whatever the caller's own autocast is
+def _rewrite_(model, settings, qk, ov, generator, control=None):
+    """Draws the mimetic factors of all layers, lets `control` change them, and only then writes."""
+    layers = attention_layers(model)
+    for layer in layers:
+        check_layer(layer.qkv, layer.proj, layer.heads, f"{layer.name}: ")
+    warn_of_surroundings(model, layers)
+    sizes = [(len(layer.proj), layer.heads) for layer in layers]
+    factors = [mimetic_factors(*size, settings, qk, ov, generator) for size in sizes]
+    if control is not None:
+        pairs = zip(factors, sizes, strict=True)
+        factors = [control(each, heads, dim, generator) for each, (dim, heads) in pairs]
+    for layer, new in zip(layers, factors, strict=True):
+        _write_(layer.qkv, layer.proj, new)
+    return model
 
 
 def plain_(model, *, generator=None):
@@ -228,7 +231,7 @@ def _impulse_(model, *, generator=None):
     return impulse_(model, generator=generator)
 
 
-# An arm of a comparison is a base and then one of these.
+# An arm of a comparison is a base (`bases.py`, which sets every layer) and then one of these.
 ATTENTION = {
     "plain": plain_,
     "mimetic": mimetic_,
@@ -252,46 +255,3 @@ def initialize_(model, base, attention, *, seed):
             raise ValueError(f"{name!r} is not one of {', '.join(known)}")
     BASES[base](model, generator=stream(seed, "weights"))
     return ATTENTION[attention](model, generator=stream(seed, "attention"))
-
-
-def _check_layer(qkv, proj, heads, name=""):
-    parts = [*qkv, proj] if isinstance(qkv, tuple | list) else [qkv, proj]
-    if not all(map(torch.is_tensor, parts)):
-        kinds = " and ".join(type(part).__name__ for part in parts)
-        raise ValueError(f"{name}qkv and proj are {kinds}, not tensors; a layer's is its .weight")
-    dim, shapes = len(proj), [tuple(part.shape) for part in parts]
-    if shapes not in ([(3 * dim, dim), (dim, dim)], 4 * [(dim, dim)]):
-        found = f"qkv {', '.join(map(str, shapes[:-1]))} and proj {shapes[-1]}"
-        raise ValueError(
-            f"{name}{found}; expected (3 · dim, dim), or three (dim, dim), and (dim, dim): as many "
-            "heads of key and value as of query, each dim / heads wide"
-        )
-    for part in parts:
-        if part.is_meta:
-            raise ValueError(f"{name}weights on the meta device hold no numbers: first to_empty")
-        if is_sharded(part):
-            raise ValueError(f"{name}weights are sharded (DTensor); initialize before fully_shard")
-        if not part.is_floating_point():
-            raise ValueError(f"{name}weights are {part.dtype}, not floating point")
-        if part.is_inference():
-            raise ValueError(f"{name}weights were made in inference mode: nothing may change them")
-        whole = part._base if part._is_view() else part
-        if whole.grad_fn is not None:  # of torch.cat, .to(…), a product
-            raise ValueError(f"{name}a tensor computed from weights is given: it is none of them")
-        if 0 in part.stride():
-            raise ValueError(f"{name}rows of a weight are one in memory (expand); give its own")
-    if any(_overlap(*pair) for pair in combinations(parts, 2)):
-        raise ValueError(f"{name}one weight is given twice; what is written first would be lost")
-    _check_heads(heads, dim, name)
-
-
-def _overlap(a, b):
-    """Whether two contiguous tensors share a part of their memory."""
-    if a.device != b.device or not (a.is_contiguous() and b.is_contiguous()):
-        return a.data_ptr() == b.data_ptr()  # columns of one matrix interleave, and share nothing
-    return a.data_ptr() < b.data_ptr() + b.nbytes and b.data_ptr() < a.data_ptr() + a.nbytes
-
-
-def _check_heads(heads, dim, name=""):
-    if isinstance(heads, bool) or not isinstance(heads, Integral) or heads < 1 or dim % heads:
-        raise ValueError(f"{name}heads is {heads!r}; it must divide dim {dim}")

@@ -448,6 +448,9 @@ def test_what_is_no_weight_of_a_model_is_refused():
         minivit.init.mimetic_factors(32, True)
     with pytest.raises(ValueError, match="qk and ov are both False"):
         minivit.init.mimetic_attention_((q, v, k), proj, 4, qk=False, ov=False)
+    for sizes in ((0.7, 0.7), 0, None):  # every tuple is true, and would write the defaults
+        with pytest.raises(ValueError, match=r"qk and ov are .*settings=Mimetic\(alpha_qk"):
+            minivit.init.mimetic_attention_((q, k, v), proj, 4, qk=sizes)
     with pytest.raises(ValueError, match=r"are one in memory .expand"):
         minivit.init.mimetic_attention_((q, torch.zeros(1, 32).expand(32, 32), v), proj, 4)
     rows = torch.zeros(112, 32)  # the last of qkv would be the first of proj
