@@ -20,7 +20,7 @@ from benchmarks.claims_of_others import CLAIMS
 from benchmarks.results_picture import COMPARED
 from benchmarks.runs import Runs
 from benchmarks.statements import marks
-from benchmarks.study import BETTER, LOUDEST, at_laptop
+from benchmarks.study import BETTER, LOUDEST, ONLY_CENTRED, at_laptop
 from benchmarks.wording import level
 from minivit.evidence import points, verdict
 from minivit.figures import ARM_NAMES
@@ -127,18 +127,22 @@ def readme_results(records, again=(), fresh=()):
             "",
             f"{data}; a small ViT ({_small()}) whose positions start as a table of sines and "
             f"cosines; {LAPTOP.subset:,} images, {LAPTOP.training.epochs} epochs, minutes on a CPU "
-            "(scale `laptop`). Test accuracy of mimetic minus that of *plain*, whose attention the "
-            "base starts, and of the controls: percentage points, paired by seed, with 95 % "
-            "intervals over seeds; other images may give other numbers. The *base*, PyTorch's or "
-            "timm's, sets all other weights.",
+            "(scale `laptop`).",
+            "",
+            "An *arm* is a way to start attention. *Plain* leaves it as the *base* has it, "
+            "PyTorch's or timm's way to start all weights. *Norm-matched* writes noise with "
+            "entries as large as mimetic's, and *rotated* mimetic's own weights, turned by random "
+            "rotations. The numbers are test accuracy, mimetic minus another arm, in percentage "
+            "points, paired by seed, with 95 % intervals over seeds; other images may give other "
+            "numbers.",
             "",
             *_in_short(records),
             f"| base | {' | '.join(f'mimetic − {ARM_NAMES[arm]}' for arm in COMPARED)} |",
             "|---" * (len(COMPARED) + 1) + "|",
             *rows,
             "",
-            "†: a statement of FINDINGS.md that still differs from 0 after Holm's correction for "
-            f"all of them.{_unsteady(records, again)}",
+            "†: still differs from 0 after Holm's correction for all statements of FINDINGS.md."
+            + _unsteady(records, again),
             "",
             results_picture.markdown(records),
             "",
@@ -166,12 +170,12 @@ def _unsteady(records, again):
     had, lost, gained = replication.daggers(records, again) if again else ((), (), ())
     if not (lost or gained):
         return ""
-    here, moved = sum(map(_in_the_table, lost)), replication.moved(records, again)
+    moved = had & replication.moved(records, again)
+    in_table, lost_here, got_here = (sum(map(_in_the_table, each)) for each in (had, lost, gained))
+    here = f" {lost_here} of this table's {in_table} † are lost and {got_here} won" * bool(in_table)
     return (
-        f" {len(had & moved)} statements with † moved when runs were made again on another "
-        f"processor, where only rounding differs: {len(lost)} lose it"
-        + f", {here} of this table among them" * bool(here)
-        + f"; {len(gained)} without it gain{'s' * (len(gained) == 1)} it."
+        " It is fragile: runs were made again on another processor, where only rounding differs."
+        f"{here}; of the {len(moved)} statements with † that moved at all, {len(lost)} lose it."
     )
 
 
@@ -195,9 +199,16 @@ def _in_short(records):
     return [
         f"In short: mimetic ends {', and '.join(ends)}, and above both controls. Over a plain "
         f"whose patch embedding starts larger, our fairest comparison, a gain of "
-        f"{100 * louder.mean:.1f} points is left.",
+        f"{100 * louder.mean:.1f} points is left.{_without_the_vector(pairs[BETTER])}",
         "",
     ]
+
+
+def _without_the_vector(runs):
+    left = runs.gain(variant=ONLY_CENTRED)
+    if left is None or verdict(left) == "holds":
+        return ""
+    return f" Without the vector that all positions share it is {points(left)}: our largest doubt."
 
 
 def _in_the_table(text):
