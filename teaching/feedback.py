@@ -52,6 +52,8 @@ def note(record):
     cell = f"a cell did not run to its end ({' '.join(raised[0].split())[:80]})" if lost else ""
     if record["problem"] == OTHER and cell:  # then that cell is the likelier reason
         return "; ".join(filter(None, (cell, record["note"])))
+    if record["aside"] and not record["points"]:
+        return f"0 points: is another notebook the one that was meant? {record['note']}"
     formal = record["problem"] or stopped or cell or "; ".join(_formalities(record))
     return "; ".join(filter(None, (formal, record["note"])))
 
@@ -94,14 +96,17 @@ def changes(records):
 def write_canvas(records, roster, title, out):
     """canvas.csv, to import into the gradebook; False where the roster has no ids of Canvas's.
 
+    Of whom nothing was read has no line: a 0 would take the place of what was typed in by hand.
+
     title: Canvas's own name of the assignment, with the number in brackets, as its export shows it.
     """
-    points = {record["learner"]: record["points"] for record in records}
-    rows = [[*learner.canvas, points[learner.id]] for learner in roster if learner.canvas]
-    if rows:
+    points = {r["learner"]: r["points"] for r in records if not r["unread"]}
+    theirs = [learner for learner in roster if learner.canvas]
+    rows = [[*each.canvas, points[each.id]] for each in theirs if each.id in points]
+    if theirs:
         possible = ["    Points Possible", "", "", "", "", records[0]["of"]]
         write_text(out / "canvas.csv", _table([[*CANVAS, title], possible, *rows]))
-    return bool(rows)
+    return bool(theirs)
 
 
 def page(record):
@@ -109,7 +114,7 @@ def page(record):
     lessons = ", ".join(dict.fromkeys(QUESTIONS[q["id"]].lesson for q in record["questions"]))
     points = f"{record['points']:g} of {record['of']:g} points"
     blocks = [("title", f"Exercises for lesson {lessons}: {points}"), *_opening(record)]
-    for question in record["questions"]:
+    for question in () if record["unread"] else record["questions"]:
         passed, cases = sum(case["passed"] for case in question["cases"]), len(question["cases"])
         points = f"{question['points']:g} of {question['of']} points"
         blocks.append(("heading", f"{question['id']}: {points}, {passed} of {cases} cases passed"))
@@ -135,11 +140,16 @@ def _opening(record):
     """What is said above all questions: why there are no marks, and which cells failed."""
     if record["problem"]:
         end = "" if record["problem"].endswith("?") else "."
-        yield "text", f"Your notebook could not be graded to its end: {record['problem']}{end}"
+        what = "Your notebook could not be graded to its end"
+        what = "There was nothing to grade" if record["unread"] else what
+        yield "text", f"{what}: {record['problem']}{end}"
+    if record["aside"]:
+        words = f"Graded was {record['file']}; not read: {', '.join(record['aside'])}."
+        yield "text", words
     if record["cells"]:
-        yield "text", "These cells did not run to their end; the others did:"
+        yield "text", "These cells did not run to their end:"
         for number, _, text in record["cells"]:
-            yield "code", f"code cell {number}: {text}"
+            yield "code", f"code cell {number}: {text}" if number else text
 
 
 def _cases(cases):
@@ -148,12 +158,13 @@ def _cases(cases):
     told = {case["said"] for case in cases if not case["visible"]} - {""}
     if len(said) == 1 and not told and not any(case["passed"] for case in cases):
         return [("code", each) for each in said if each]
-    blocks = []
+    blocks, before = [], ""
     for case in cases:
         mark = "passed" if case["passed"] else "did not pass"
         blocks.append(("item", f"{case['title']}: {mark}"))
-        if case["said"]:
+        if case["said"] and case["said"] != before:  # once, of several in a row
             blocks.append(("code", case["said"]))
+        before = case["said"]
     return blocks
 
 

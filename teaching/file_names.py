@@ -20,6 +20,8 @@ PLATFORMS = tuple(
     )
 )
 
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
 
 def same(text):
     """One spelling for all: macOS writes ü as two characters, into names of files too."""
@@ -31,8 +33,12 @@ def letters(name):
 
 
 def readable(name):
-    """A name from a disk in characters that can be written: the others as backslashes and codes."""
-    return str(name).encode("utf-8", "backslashreplace").decode()
+    """Words in characters that can be written and do nothing: the others as backslashes and codes.
+
+    A terminal obeys control characters, and some turn the direction of all that follows.
+    """
+    text = str(name).encode("utf-8", "backslashreplace").decode()
+    return CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def facts(name, ids):

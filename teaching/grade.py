@@ -73,6 +73,7 @@ def _grade(submissions, keys, secret, out, solution, limits, workers, say):
     ordered = [
         records[each.learner]
         | {"name": each.name, "late": each.late, "note": each.note, "timed": each.timed}
+        | {"aside": list(each.aside)}
         for each in submissions
     ]
     feedback.write_all(ordered, keys, out)
@@ -230,6 +231,9 @@ def main(arguments=None):
         if feedback.write_canvas(records, roster or [], title, options.out):
             without = [each.id for each in roster if not each.canvas]
             lacks = f"; not in it, without canvas_id: {', '.join(without)}" if without else ""
+            nothing = [record["learner"] for record in records if record["unread"]]
+            if nothing:
+                lacks += f"; nor, since nothing of theirs was read: {', '.join(nothing)}"
             print(f"for Canvas: {options.out / 'canvas.csv'}{lacks}")
     except ValueError as error:
         print(error, file=sys.stderr)
@@ -278,7 +282,10 @@ def _report(records, options):
     if options.deadline:
         due = read_due(options.deadline, options.opened).deadline.astimezone()
         late = [each["learner"] for each in records if each["late"]]
-        print(f"due {due:%Y-%m-%d %H:%M %z}: {len(late)} late, extensions counted")
+        print(
+            f"due {due:%Y-%m-%d %H:%M %z}: {len(late)} late; extensions are counted where a file "
+            "has a time. What Canvas or Moodle calls late is by their own due date"
+        )
     if options.deadline and untimed:
         print(
             f"{len(untimed)} of them carry no time, so the deadline says nothing of these: look on "

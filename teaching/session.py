@@ -12,6 +12,7 @@ MOST_WORDS = 2_000  # characters that are said of one case, or of one cell
 MOST_PROBLEMS = 50  # cells that are named
 FEW = 20  # processes for the calls of a case that says `together`
 OTHER = "it has none of the functions that are asked for; is it another exercise's?"
+NEVER_ENDED = "its cells did not come back, so it has none of the functions that are asked for"
 NOT_RUN = Result(problem=Problem("stopped", "not run, something before it did not come back"))
 
 
@@ -64,7 +65,9 @@ def grade_one(box, submission, keys, secret, limits):
     results = [each for pairs in answers for _, given in pairs for each in given]
     kinds = [kind for _, kind, _ in session.cells] + [r.problem.kind for r in results if r.problem]
     judged = [_judged(*pair) for pair in zip(keys, answers, strict=True)]
-    other = OTHER if not session.names and not session.problem else ""
+    other = ""
+    if not session.names and not session.problem:
+        other = NEVER_ENDED if "stopped" in [kind for _, kind, _ in session.cells] else OTHER
     if submission.problem:  # nothing was looked at, so there is nothing to be said
         for case in [case for each in judged for case in each["cases"]]:
             case["said"] = ""
@@ -75,6 +78,7 @@ def grade_one(box, submission, keys, secret, limits):
         "file": readable(submission.path.name),
         "digest": submission.digest,
         "problem": session.problem or other,
+        "unread": bool(submission.problem),
         "cells": session.cells,
         "stopped": "stopped" in kinds or session.problem != submission.problem,
         "questions": judged,

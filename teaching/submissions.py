@@ -35,6 +35,7 @@ class Submission:
     late: str = ""
     note: str = ""
     timed: bool = False  # whether it is known when it was handed in
+    aside: tuple[str, ...] = ()  # names of the learner's other notebooks, which were not read
 
 
 @dataclass(frozen=True)
@@ -200,6 +201,7 @@ def _submission(learner, found, due, remark):
         others = [each for each in taken.beside if read("", each).digest != submission.digest]
         aside = f"graded by its name, {readable(taken.path.name)}; not read: {_listed(others)}"
         notes = [note, aside if others else ""]
+        submission = replace(submission, aside=tuple(readable(path.name) for path in others))
     late = _late(learner, taken, due) if taken else ""
     note = "; ".join(filter(None, [*notes, remark]))
     timed = bool(taken and taken.time)
@@ -259,11 +261,37 @@ def read(learner, path):
     try:
         with warnings.catch_warnings(action="ignore"):  # of cell ids; nothing here reads them
             # Some editors save UTF-16, or put a mark in front of UTF-8.
-            notebook = nbformat.reads(data.decode(json.detect_encoding(data)), as_version=4)
+            content = _bare(json.loads(data.decode(json.detect_encoding(data))))
+            notebook = nbformat.reads(json.dumps(content), as_version=4)
         cells = tuple(str(c.source) for c in notebook.cells if c.cell_type == "code")
     except Exception as error:  # nbformat raises whatever a file makes it stumble over
-        words = f"the file is not a notebook ({type(error).__name__})"
-        return refused(f"{words}: does it open in JupyterLab?", data)
+        words = f"the file is not a notebook ({type(error).__name__}); it is cut off, or of another"
+        return refused(f"{words} format. Does it open in JupyterLab?", data)
     if len(cells) > MOST_CELLS:
-        return refused(f"the notebook has {len(cells)} code cells; at most {MOST_CELLS}", data)
+        return refused(f"the notebook has more than {MOST_CELLS} code cells", data)
     return Submission(learner, path, hashlib.sha256(data).hexdigest(), cells)
+
+
+def _bare(content):
+    """The notebook with nothing in it but its cells' code: nbformat checks whatever else there is.
+
+    A file of 10 MB can hold millions of outputs, or tags, and would keep it busy for hours.
+    """
+    bare = {name: content[name] for name in ("nbformat", "nbformat_minor") if name in content}
+    bare["metadata"] = {}
+    if content.get("nbformat", 4) >= 4:
+        return bare | {"cells": _bare_cells(content["cells"])}
+    sheets = content["worksheets"]  # as notebooks had them until 2015
+    return bare | {"worksheets": [{"cells": _bare_cells(c for s in sheets for c in s["cells"])}]}
+
+
+def _bare_cells(cells):
+    """Code cells alone, and no more than one too many."""
+    found = []
+    for cell in cells:
+        if cell["cell_type"] == "code" and len(found) <= MOST_CELLS:
+            source = cell.get("source", cell.get("input", ""))
+            source = source if isinstance(source, str) else "".join(source)
+            rest = {"metadata": {}, "outputs": [], "execution_count": None}
+            found.append({"cell_type": "code", "source": source, "input": source, **rest})
+    return found

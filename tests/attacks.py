@@ -20,6 +20,7 @@ def wrong(qkv, out, heads):
     return zero, zero
 products = right
 """
+DEFINED = HONEST.replace("products = right", "def products(**given):\n    return right(**given)")
 WRONG = HONEST + "products = wrong\n"
 # A cell that would answer rightly if what it tried had worked.
 IF = WRONG + "products = right if worked else wrong\n"
@@ -80,6 +81,9 @@ def shares(source, then=""):
 # name → (cells, the mark that is honest)
 ATTACKS = {
     "endless loop in a cell": (["while True: pass", HONEST], FULL),
+    "endless loops in more cells than are tried": (4 * ["while True: pass"] + [DEFINED], FULL),
+    "endless loop below an answer": ([f"{DEFINED}\nwhile True: pass"], FULL),
+    "endless loop in a class": (["class A:\n    while True: pass", HONEST], FULL),
     "endless loop in a function": (in_call("while True: pass"), NOTHING),
     "sleeps in a function": (in_call("import time\ntime.sleep(10_000)"), NOTHING),
     "os._exit in a cell": (["import os\nos._exit(0)", HONEST], FULL),

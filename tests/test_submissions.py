@@ -1,16 +1,20 @@
 """Whose a file is, from its name alone. A wrong guess is a wrong mark."""
 
+import json
 import shutil
 import unicodedata
 
+import nbformat
 import pytest
 from test_grade import NOTEBOOK, in_process, run  # noqa: F401
 from test_roster import CANVAS, MOODLE, OWN, folder, roster  # noqa: F401
 from test_roster import in_process as ready  # noqa: F401
 
 from teaching import grade as grading
+from teaching import submissions
+from teaching.file_names import readable
 from teaching.roster import read_roster
-from teaching.submissions import NOTHING, read_folder
+from teaching.submissions import MOST_CELLS, NOTHING, read_folder
 
 
 def test_a_name_that_the_learner_chose_does_not_make_it_anothers(roster, folder):  # noqa: F811
@@ -131,6 +135,44 @@ def test_a_file_that_is_not_read_says_what_to_do(folder):  # noqa: F811
     assert ann == "the file is empty" and "clear its outputs" in bob and "JupyterLab" in cyd
 
 
+def test_only_the_code_of_a_notebook_is_checked_and_no_more_of_it_than_may_be():
+    """nbformat looks at each output and each tag: millions of them took it hours."""
+    cell = {"cell_type": "code", "metadata": {"tags": ["a"] * 999}, "outputs": [{}] * 9_999}
+    cell |= {"attachments": {}, "id": "a", "source": ["a = 1\n", "b"], "execution_count": None}
+    text = {"cell_type": "markdown", "metadata": {}, "source": "c", "attachments": {"x": [1] * 999}}
+    whole = {"nbformat": 4, "nbformat_minor": 5, "metadata": {"authors": [{}] * 999}}
+    bare = submissions._bare(whole | {"cells": [cell, text]})
+    assert len(json.dumps(bare)) < 300 and bare["cells"][0]["source"] == "a = 1\nb"
+    assert len(submissions._bare(whole | {"cells": [cell] * 9_999})["cells"]) == MOST_CELLS + 1
+
+
+def test_a_notebook_of_2014_is_read(tmp_path):
+    cells = [{"cell_type": "code", "input": ["a = 1\n", "b"], "language": "python", "outputs": []}]
+    cells += [{"cell_type": "markdown", "source": "c"}]
+    old = {"nbformat": 3, "nbformat_minor": 0, "metadata": {}, "worksheets": [{"cells": cells}]}
+    (tmp_path / "ann.ipynb").write_text(json.dumps(old))
+    (found,) = read_folder(tmp_path)
+    assert found.cells == ("a = 1\nb",) and not found.problem
+
+
+def test_a_learner_is_told_which_file_was_graded(ready, folder, tmp_path):  # noqa: F811
+    """A browser names the second download of a file "… (1)": the first may still be empty."""
+    at = folder(f"carol/{NOTEBOOK.stem}.ipynb={{}}", f"carol/{NOTEBOOK.stem} (1).ipynb")
+    stub = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("a = 1")])
+    nbformat.write(stub, at / "carol" / NOTEBOOK.name)
+    assert grading.main([str(at), str(tmp_path / "out"), "--exercise", NOTEBOOK.stem]) == 0
+    page = (tmp_path / "out" / "feedback" / "carol.md").read_text("utf-8")
+    assert f"Graded was {NOTEBOOK.name}; not read: {NOTEBOOK.stem} (1).ipynb." in page
+    assert (
+        "is another notebook the one that was meant?" in (tmp_path / "out/grades.csv").read_text()
+    )
+
+
+def test_what_a_terminal_obeys_is_written_as_a_code():
+    words = readable("a\x1b[2J\x07\x00\u202eb\u200cü\n\tc")
+    assert words == "a\\x1b[2J\\x07\\x00\\u202eb\u200cü\n\tc"
+
+
 def test_capitals_in_the_ending_do_not_matter(roster, folder):  # noqa: F811
     at = folder("ann.IPYNB", "bob/homework.Ipynb")
     assert all(each.cells for each in read_folder(at, read_roster(roster(OWN))))
@@ -188,7 +230,7 @@ def test_what_a_deadline_and_canvas_leave_out_is_said(
     assert grading.main(words(at, tmp_path / "out", *more)) == 0
     said = capsys.readouterr().out
     assert "1 of them carry no time" in said
-    assert "due 2026-10-05 " in said and ": 1 late, extensions counted" in said
+    assert "due 2026-10-05 " in said and ": 1 late; extensions are counted" in said
     assert "1 handed in nothing: cyd" in said
     assert "not in it, without canvas_id: bob, cyd" in said
     assert "4 of 4 points, 7 of 7 cases passed" in (tmp_path / "out/feedback/ann.md").read_text()

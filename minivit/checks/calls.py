@@ -151,12 +151,17 @@ def _problem(error, given=()):
     """
     frames = traceback.extract_tb(error.__traceback__)[1:]
     own = [frame for frame in frames if not _is_of_others(frame.filename)]
-    text = f"{type(error).__name__}: {str(error)[:300]}"
+    text = f"{type(error).__name__}: {cut(str(error))}"
     if "a leaf Variable that requires grad" in text:
         text += " A Parameter is changed inside `with torch.no_grad():`"
     if given and not frames and isinstance(error, TypeError):
         text += f". It is called by name, with {', '.join(given)}: keep the names of the arguments"
     return Problem("raised", text, (own[-1].line or "") if own else "")
+
+
+def cut(text):
+    """At most 300 characters of what a learner's code says."""
+    return text if len(text) <= 300 else f"{text[:299]}…"
 
 
 def _is_of_others(file):

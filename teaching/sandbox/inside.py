@@ -27,8 +27,12 @@ OPTIONS = {  # what may stand between a magic and its code
 }
 
 
-def in_learner(line, learner, skip):
-    """Runs the cells, says what went wrong, then forks for each call. Never returns."""
+def in_learner(line, learner, stopped, bare, last):
+    """Runs the cells, says what went wrong, then forks for each call. Never returns.
+
+    stopped: numbers of cells of which only definitions are taken; bare: of which nothing is; last:
+    no cell is run any more than those of stopped.
+    """
     pipe = Pipe(line, line, calls.MOST_BYTES)
     exit_now, fork, pid_now, own = os._exit, os.fork, os.getpid, os.getpid()
     silence(keep=line)
@@ -40,14 +44,16 @@ def in_learner(line, learner, skip):
     space, problems = notebook_namespace(), []
     for number, source in enumerate(told["cells"], start=1):
         pipe.send(b"a", str(number).encode())
-        if number not in skip:
-            problem = run_cell(source, number, space)
-            if pid_now() != own:
-                exit_now(0)  # a fork that the cell made: only one process goes on
-            # What such a cell holds would stay for the calls: it is left out next time.
-            if problem.startswith(("MemoryError", "BlockingIOError")):
-                exit_now(OUT_OF_MEMORY)
-            problems += [(number, "raised", problem)] if problem else []
+        if number in bare:
+            continue
+        taken_alone = last or number in stopped
+        problem = (define if taken_alone else run_cell)(source, number, space)
+        if pid_now() != own:
+            exit_now(0)  # a fork that the cell made: only one process goes on
+        # What such a cell holds would stay for the calls: it is left out next time.
+        if problem.startswith(("MemoryError", "BlockingIOError")):
+            exit_now(OUT_OF_MEMORY)
+        problems += [(number, "raised", problem)] if problem else []
     names = [name for name in told["functions"] if callable(space.get(name))]
     pipe.send(b"d", calls.pack({"problems": problems[:50], "names": names}))
     limit(limits, 30)  # waiting and forking have time of their own
@@ -207,7 +213,7 @@ def run_cell(source, number, space):
     try:
         run(source, name, space)
     except BaseException as error:
-        problem = f"{type(error).__name__}: {str(error)[:300]}"
+        problem = f"{type(error).__name__}: {calls.cut(str(error))}"
         if isinstance(error, Exception) and not problem.startswith(("MemoryError", "Blocking")):
             define_rest(source, name, space, error)
         return problem
@@ -219,9 +225,23 @@ def define_rest(source, name, space, error):
     lines = [at.lineno for at in traceback.extract_tb(error.__traceback__) if at.filename == name]
     if not lines:  # it could not be read, or is one magic
         return
-    tree = parsed(source, name)
-    below = [node for node in tree.body if node.end_lineno >= lines[0]][1:]
-    for node in below:
+    below = [node for node in parsed(source, name).body if node.end_lineno >= lines[0]][1:]
+    _define(below, name, space)
+
+
+def define(source, number, space):
+    """The imports, functions and classes of a cell, and nothing else of it. Returns "": no problem.
+
+    Of what it may have raised nothing is said: that the cell was stopped is said already.
+    """
+    with contextlib.suppress(Exception):  # it can't be read
+        name = f"<cell {number}>"
+        _define(parsed(source, name).body, name, space)
+    return ""
+
+
+def _define(nodes, name, space):
+    for node in nodes:
         if isinstance(node, DEFINES):
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(BaseException):
                 exec(compile(ast.Module([node], []), name, "exec"), space)

@@ -32,7 +32,8 @@ from places import Places
 from processes import Clock, Processes, memory_of
 
 MOST_FRAMES = 1_000  # that a learner may send before it has run its cells
-ATTEMPTS = 3  # at running the cells: one that never ends, or ends the process, is left out
+ATTEMPTS = 4  # at running the cells
+LAST = "of all cells the imports, functions and classes were taken alone"
 UNREADABLE = "what came back can't be read"
 
 
@@ -104,27 +105,36 @@ class Learner:
 
     def run_cells(self, grader):
         """Runs the cells in a fork; sends (number, kind, text) of those that it had to stop, and
-        what the learner's process then says."""
-        stopped, told = {}, bytearray()
-        for _ in range(ATTEMPTS):
+        what the learner's process then says.
+
+        Of a cell that never ends, or ends the process, the next attempt takes the imports,
+        functions and classes alone, and where these do it too, nothing; the last attempt takes no
+        more of any cell. So a few slow cells cost no answer that stands beside them.
+        """
+        stopped, bare, told = {}, set(), bytearray()
+        for attempt in range(ATTEMPTS):
             try:
-                told = self._attempt(stopped)
+                told = self._attempt(stopped, bare, attempt == ATTEMPTS - 1)
                 self.processes.kill(keep={self.pid})
                 break
             except Stopped as reason:
+                if self.at in stopped:
+                    bare.add(self.at)
                 stopped[self.at] = (self.at, "stopped", str(reason))
                 self._kill_all()
+                if attempt == ATTEMPTS - 2:
+                    stopped.setdefault(0, (0, "stopped", LAST))
         grader.send(b"p", calls.pack(list(stopped.values())))
         grader.send(b"d", told)
         wipe(told)
 
-    def _attempt(self, skip):
+    def _attempt(self, stopped, bare, last):
         ours, theirs = socket.socketpair()
         self.at = 0
         self.pid = os.fork()
         if self.pid == 0:
             ours.close()
-            in_learner(theirs.detach(), self, set(skip))
+            in_learner(theirs.detach(), self, set(stopped), set(bare), last)
         theirs.close()
         descriptor = ours.detach()
         os.set_blocking(descriptor, False)
@@ -164,7 +174,7 @@ class Learner:
             raise
         letter, told = self._next(clock, "call")
         if letter == b"s" and told.isdigit() and len(told) < 8:
-            return b"s", why_ended(int(told)).encode()
+            return b"s", why_ended(int(told), self._may("call")).encode()
         if letter != b"r":
             raise Stopped(UNREADABLE)
         return letter, told
@@ -185,7 +195,7 @@ class Learner:
         except ValueError as error:
             raise Stopped(UNREADABLE) from error
         if told is None:
-            raise Stopped(self._why_gone())
+            raise Stopped(self._why_gone(what))
         return told
 
     def _patience(self, clock, what, writing=False):
@@ -211,15 +221,19 @@ class Learner:
         clock.tick()
         # One process has its limit from the kernel; this is for all of them together.
         if clock.own > 2 * seconds + 2 or clock.clock > wall or clock.elapsed > 100 * wall:
-            raise Stopped(f"{'the cells' if what == 'cells' else 'a call'} ran too long")
+            raise Stopped(f"it ran too long: {self._may(what)}")
         self._check_size()
 
-    def _why_gone(self):
+    def _may(self, what):
+        whose = {"cells": "all cells together", "call": "a call"}[what]
+        return f"{whose} may compute for {self.limits[what]:g} seconds"
+
+    def _why_gone(self, what):
         for _ in range(100):
             done, status = os.waitpid(self.pid, os.WNOHANG)
             if done:
                 self.pid = None
-                return why_ended(status)
+                return why_ended(status, self._may(what))
             time.sleep(0.05)
         return "the process closed its line"
 
@@ -247,11 +261,12 @@ class Learner:
         return self.processes.vanish()
 
 
-def why_ended(status):
+def why_ended(status, may):
+    """may: how long it may compute, in words."""
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         if number in (signal.SIGXCPU, signal.SIGKILL):
-            return "it ran too long"
+            return f"it ran too long: {may}"
         return f"the process was ended by signal {number}"
     if os.WEXITSTATUS(status) == OUT_OF_MEMORY:
         return "it took too much memory, or too many processes"
