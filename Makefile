@@ -85,7 +85,7 @@ exercises: $(VENV)/.test  ## make the learner's notebooks in exercises/ from sol
 	$(BIN)/python -m teaching.exercises
 
 matrix: $(VENV)/.test  ## test the graders with right and wrong answers; writes teaching/kill_matrix.md
-	$(BIN)/python -m teaching.kill_matrix --page teaching/kill_matrix.md
+	OMP_NUM_THREADS=1 $(BIN)/python -m teaching.kill_matrix --page teaching/kill_matrix.md
 
 term: $(VENV)/.test  ## make the secret that this term's hidden cases are drawn from
 	@$(BIN)/python -m teaching.term

@@ -54,6 +54,19 @@ def test_the_first_hint_is_about_what_is_off(id, place, hint, capsys):
     assert f"Hint {hint}: read it below" in said(id, answer, capsys)
 
 
+def test_transposed_or_halved_begins_with_the_hint_on_axes(capsys):
+    turned = said("spectrum-gap", lambda **g: KEYS["spectrum-gap"].reference(**g).T, capsys)
+    halved = said("wave-gain", lambda weights, **_: torch.fft.rfft2(weights).real, capsys)
+    assert all("shape: " in text and "Hint 3: read it" in text for text in (turned, halved))
+
+
+def test_a_control_that_chance_drew_is_not_called_the_target():
+    """The learner's own control would be another one, and as right."""
+    given = QUESTIONS["rotated-control"], lambda first, second, generator: (first, second)
+    finding = verdicts(*given)[0].finding
+    assert finding.aspect == "alignment" and finding.shows == "one possible control"
+
+
 def test_a_wrong_shape_of_many_axes_begins_with_the_hint_on_shapes(capsys):
     text = said("masked-reading", lambda x, **_: x[0], capsys)
     assert "shape: output has shape (3, 8)" in text and "Hint 2: read it below" in text

@@ -149,7 +149,12 @@ def _arguments(question, verdict):
     if verdict.finding.aspect in ("unwritten", "missing", "nothing", "kind"):
         return []
     call = f'examples("{question.id}")["{verdict.case.title}"]'
-    return ["", "What this case passes:", "    from minivit.checks import examples", f"    {call}"]
+    return [
+        "",
+        "The arguments of this case:",
+        "    from minivit.checks import examples",
+        f"    {call}",
+    ]
 
 
 def _draw(question, verdict):
@@ -160,6 +165,6 @@ def _draw(question, verdict):
         print('Install "minivit[course]" to see yours beside the target here.')
         return
     finding = verdict.finding
-    panels = {"yours": finding.mine, "target": finding.target}
+    panels = {"yours": finding.mine, finding.shows: finding.target}
     source = f"question {question.id}, case: {verdict.case.title}"
-    show(product_panels(panels, title="Yours and the target", source=source))
+    show(product_panels(panels, title="Yours, and what it is held against", source=source))

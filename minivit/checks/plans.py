@@ -49,7 +49,7 @@ def judge(case, results):
         return Finding("global", "a call leaves torch's global generator in another state")
     found = plans(case, results)
     tests = [_each, _repeatable, _switch, _shuffled, _pairs]
-    between = _moved, _coupled, _beside, _again, _coin, _half
+    between = _moved, _coupled, _between, _beside, _again, _coin, _half
     tests += between if len(found) < MANY else (_evenly, _coin, _again_to_the_last)
     return next((finding for test in tests if (finding := test(found))), None)
 
@@ -156,6 +156,18 @@ def _coupled(found):
         for numbers in (plan.order, inverse(plan.order)):
             if share := related(plan.flipped, numbers) or related(plan.flipped, numbers % 2):
                 return Finding("coupled", f"{plan.name}: coins and order correlate by {share:+.2f}")
+    return None
+
+
+def _between(found):
+    """Coins of one pair, by the order of another."""
+    for plan in _tossed(found):
+        for other in _once(found):
+            for numbers in (other.order, inverse(other.order)):
+                share = related(plan.flipped, numbers) or related(plan.flipped, numbers % 2)
+                if share and other.pair != plan.pair:
+                    text = f"coins of {plan.name} and the order of {other.name} correlate by "
+                    return Finding("between", f"{text}{share:+.2f}")
     return None
 
 

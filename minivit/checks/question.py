@@ -30,13 +30,15 @@ class Finding:
     """The first thing a judge has against an answer.
 
     aspect: which part of the contract. text: what was expected, what came, how far off, and where.
-    mine, target: two square matrices to be drawn side by side, where that helps.
+    mine, target: two square matrices to be drawn side by side, where that helps. shows: what the
+    second one is.
     """
 
     aspect: str
     text: str
     mine: np.ndarray | None = None
     target: np.ndarray | None = None
+    shows: str = "target"
 
 
 @dataclass(frozen=True)

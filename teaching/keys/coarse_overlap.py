@@ -81,6 +81,13 @@ def nine_axes(rest, side, factor):
     )
 
 
+def factor_first(rest, side, factor):
+    view = rest.reshape(-1, factor, side, factor, side, factor, side, factor, side)
+    return view.permute(0, 2, 4, 1, 3, 6, 8, 5, 7).reshape(
+        len(rest), side**2, factor**2, side**2, factor**2
+    )
+
+
 def in_a_row(rest, side, factor):
     return rest.reshape(len(rest), side**2, factor**2, side**2, factor**2)
 
@@ -186,6 +193,7 @@ KEY = Key(
     mutants=(
         Mutant("exchanged", lambda **given: overlap_and_chance(**given)[::-1], "exchanged"),
         Mutant("parts in a row", partial(variant, view=in_a_row), "blocks-in-a-row"),
+        Mutant("factor before side", partial(variant, view=factor_first), "factor-first"),
         Mutant(
             "not divided again",
             partial(variant, drop=lambda fine: fine[:, 1:, 1:]),

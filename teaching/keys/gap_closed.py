@@ -108,13 +108,14 @@ def mean_of_fractions_first(plain, method, pretrained):
     return fractions.mean(), *gap_closed(plain, method, pretrained)[1:]
 
 
-def end_by_end(plain, method, pretrained):
+def end_by_end(plain, method, pretrained, *, crossed=False):
     ends = []
     for each in (method - plain, pretrained - plain):
         half = stats.t.ppf(0.975, len(each) - 1) * each.std() / len(each) ** 0.5
         ends.append((each.mean() - half, each.mean() + half))
     quotients = torch.stack([one / other for one in ends[0] for other in ends[1]])
-    return (method - plain).mean() / (pretrained - plain).mean(), quotients.min(), quotients.max()
+    low, high = quotients[[1, 2]] if crossed else (quotients.min(), quotients.max())
+    return (method - plain).mean() / (pretrained - plain).mean(), low, high
 
 
 def plain_as_method(plain, method, pretrained):
@@ -192,6 +193,7 @@ KEY = Key(
             "same-std",
         ),
         Mutant("ends over ends", end_by_end, "end-by-end"),
+        Mutant("ends over the other ends", partial(end_by_end, crossed=True), "end-by-end"),
         Mutant(
             "no covariance",
             partial(variant, cov=lambda both: torch.diag(both.var(1))),

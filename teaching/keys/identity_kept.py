@@ -99,6 +99,17 @@ def variant(
     return tuple(each.flatten() for each in (kept(start, end), c, new(start, end, c, N)))
 
 
+def on_the_start(start, end):
+    c = inner(end, start) / inner(start, start)
+    return variant(start, end, along=lambda end, N: c)
+
+
+def change_projected(start, end):
+    N = rest_of(start)
+    identity, _, new = what_is_left(start, end)
+    return identity, (inner(end - start, N) / inner(N, N)).flatten(), new
+
+
 def pooled(start, end):
     N = rest_of(start)
     c = (end * N).sum() / (N * N).sum()
@@ -186,6 +197,8 @@ KEY = Key(
         Mutant(
             "projected on the start", partial(variant, rest=lambda start: start), "start-for-noise"
         ),
+        Mutant("noise alone on the start", on_the_start, "start-for-noise"),
+        Mutant("the change projected", change_projected, "change-projected"),
         Mutant("no diagonal at all", partial(variant, rest=off_diagonal), "no-diagonal"),
         Mutant(
             "a cosine",

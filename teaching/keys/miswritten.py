@@ -126,6 +126,11 @@ def taken_for(fault, other, treatment):
     return doctor
 
 
+def out_misread(qkv, out, heads):
+    answer = mend(qkv, out, heads)
+    return (1, qkv, out.T) if answer[0] == 0 else answer
+
+
 def misnamed(qkv, out, heads):
     """All is mended, with the names of faults 2 and 4 exchanged."""
     fault, *weights = mend(qkv, out, heads)
@@ -196,6 +201,7 @@ KEY = Key(
         Mutant("thirds missed", hunt.missing(mend, NAMES, 3), "thirds-missed"),
         Mutant("layout missed", hunt.missing(mend, NAMES, 4), "layout-missed"),
         Mutant("nothing wrong, called thirds", taken_for(0, 3, thirds), "right-treated"),
+        Mutant("out read as W_proj", out_misread, "out-misread"),
         Mutant("layout called thirds", taken_for(4, 3, thirds), "layout-for-thirds"),
         Mutant("thirds called layout", taken_for(3, 4, heads_first), "thirds-for-layout"),
         Mutant("named, not mended", hunt.named_not_mended(mend, NAMES), "named-not-mended"),

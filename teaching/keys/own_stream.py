@@ -62,11 +62,11 @@ def forked(seed, epoch, images, flip):
 
 
 def counted(seed, epoch, images, flip):
-    """The seed's generator is wound on to the epoch; coins from its next numbers."""
+    """The seed's generator is wound on to the epoch: an order and coins for each."""
     generator = np.random.RandomState(seed)
     for _ in range(epoch + 1):
-        order = generator.permutation(images)
-    return torch.from_numpy(order), torch.from_numpy(generator.rand(images) < 0.5) & flip
+        order, coins = generator.permutation(images), generator.rand(images)
+    return torch.from_numpy(order), torch.from_numpy(coins < 0.5) & flip
 
 
 # Wrong.
@@ -87,6 +87,11 @@ def variant(
     """Two generators, with a step replaced: what they are made from, what they draw."""
     first, second = (torch.Generator().manual_seed(make(seed, epoch)) for make in (number, flips))
     return order(images, first), coins(images, second) & (flip or always)
+
+
+def next_number_for_coins(seed, epoch, images, flip):
+    order, coins = (torch.rand(images, generator=own(seed, epoch + each)) for each in (0, 1))
+    return order.argsort(), (coins < 0.5) & flip
 
 
 def pairing(number):
@@ -219,8 +224,8 @@ KEY = Key(
     reference=plan,
     hidden=hidden,
     misses="hash() of a text in the number (all graded processes hash alike), torch.initial_seed() "
-    "in it, coins that come from the order's own number by another function, or from that of "
-    "another epoch, a digest that is too short",
+    "in it, coins that come from the order's own number by another function, a digest that is too "
+    "short",
     alternatives={
         "one generator, the order first": order_first,
         "numpy, spawned seeds, coins for images": by_numpy,
@@ -280,6 +285,7 @@ KEY = Key(
         ),
         Mutant("even images mirrored", read_from_order, "coupled"),
         Mutant("one number for both", one_number_for_both, "coupled"),
+        Mutant("the next epoch's number for coins", next_number_for_coins, "coupled-between"),
         Mutant(
             "one image in four",
             partial(variant, coins=lambda n, g: torch.rand(n, generator=g) < 0.25),

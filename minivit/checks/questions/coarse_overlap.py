@@ -28,11 +28,12 @@ come from `factor` rows of a picture.
 """
 
 HINTS = (
-    "fine[:, 1:, 1:], divided by its sums over the last axis, has no class token any more. Then "
-    "view it as (image, side, factor, side, factor, side, factor, side, factor): row and column of "
-    "the patch that looks, row and column of the one that is looked at.",
-    "Weights on the parts of a patch add up; looks of the parts of a patch are averaged. In the "
-    "view of hint 1: .sum((6, 8)).mean((2, 4)), then (image, side², side²).",
+    "fine[:, 1:, 1:], divided by its sums over the last axis, has no class token any more. A fine "
+    "patch is number ((R · factor + r) · side + C) · factor + c, with R, C the patch of B and r, c "
+    "the place in it: one axis of fine patches is four axes, and there are two such axes.",
+    "Weights on the parts of a patch add up; looks of its parts are averaged. View it as "
+    "(image, side, factor, side, factor, side, factor, side, factor), then .sum((6, 8)) and "
+    ".mean((2, 4)), then (image, side², side²).",
     "torch.minimum(A[:, :, None], B[:, None]).sum(-1) has shape (image, i, l). Its diagonal gives "
     "`overlap`; everything off the diagonal, n (n − 1) numbers, gives `chance`.",
 )
@@ -63,7 +64,7 @@ def case(title, images, side, factor, seed, *, sharp=(8.0, 8.0)):
 
 
 VISIBLE = (
-    case("2 × 2 patches, each of 2 × 2", 1, 2, 2, 181),
+    case("2 × 2 patches, each of 2 × 2", 2, 2, 2, 181),
     case("3 × 3 patches, each of 2 × 2", 2, 3, 2, 182),
     case("2 × 2 patches, each of 4 × 4", 2, 2, 4, 183, sharp=(2.0, 12.0)),
     case("4 × 4 patches, each of 2 × 2", 3, 4, 2, 184, sharp=(20.0, 3.0)),
@@ -84,6 +85,12 @@ def in_blocks(tokens, side, factor):
 def in_a_row(tokens, side, factor):
     """As if the parts of a patch stood one after the other."""
     return np.arange(tokens) // factor**2
+
+
+def _factor_first(tokens, side, factor):
+    """As if the view were (factor, side, factor, side)."""
+    row, column = np.divmod(np.arange(tokens), side * factor)
+    return row % side * side + column % side
 
 
 def brought(arguments, *, drop=without_class, places=in_blocks, looks=np.mean, looked_at=np.sum):
@@ -176,6 +183,13 @@ MISTAKES = ANSWER.diagnoses(
         "It takes tokens that stand one after the other for the parts of one patch.",
         1,
         _with(places=in_a_row),
+    ),
+    Mistake(
+        "factor-first",
+        "The axes are read in another order: a row of the picture is a row of B's patches first, "
+        "then a row in the patch, so `side` goes before `factor`.",
+        1,
+        _with(places=_factor_first),
     ),
     Mistake(
         "not-divided-again",

@@ -38,10 +38,7 @@ HINTS = (
 
 
 def case(title, rates, seeds, tuning, epochs, seed):
-    """Noisy curves, in which every known mistake gives another answer than the right one.
-
-    So does a gain rounded to three decimals, of which two then hold digits.
-    """
+    """Noisy curves: known mistakes give answers of their own, as a gain of three decimals does."""
     rng = np.random.default_rng(seed)
     while True:
         level = 0.5 + 0.008 * rng.standard_normal((2, rates, 1, 1))
@@ -152,6 +149,13 @@ WRONG = {
     "reversed": _with(sign=-1),
 }
 
+BESIDE = {  # which need not differ from all others in every case
+    "best-epoch, of the mean curve": _with(choose=lambda curves: curves.mean(-2).max(-1)),
+    "seeds-exchanged": _with(
+        choose_seeds=lambda a: slice(a["tuning"], None), report_seeds=lambda a: slice(a["tuning"])
+    ),
+}
+
 ANSWER = Fixed(fair, ("rate of plain", "rate of new", "gain"), tolerance=1e-3, floor=0.1)
 EXACT = replace(ANSWER, tolerance=1e-4)  # some mistakes are nearer to each other than that
 
@@ -164,15 +168,14 @@ def _levels(arguments):
 
 def _mistake(id, says, hint):
     """All slips whose name begins with the id."""
-    return Mistake(
-        id, says, hint, tuple(w for name, w in WRONG.items() if name.split(",")[0] == id)
-    )
+    slips = (WRONG | BESIDE).items()
+    return Mistake(id, says, hint, tuple(w for name, w in slips if name.split(",")[0] == id))
 
 
 MISTAKES = EXACT.diagnoses(
     Mistake(
         "from-one",
-        "The rates are counted from 1.",
+        "You count the rates from 1; count them from 0.",
         2,
         altered(fair, lambda each, a: each + 1, 0, 1),
         whole=True,
@@ -230,7 +233,7 @@ MISTAKES = EXACT.diagnoses(
     ),
     _mistake(
         "epochs-averaged",
-        "The gain is over all epochs. The rules take the last one.",
+        "Your gain is over all epochs. The rules take the last one.",
         3,
     ),
     _mistake(
@@ -245,30 +248,34 @@ MISTAKES = EXACT.diagnoses(
     ),
     _mistake(
         "all-seeds",
-        "The gain is over all seeds. Tuning seeds were used up by choosing.",
+        "Your gain is over all seeds. Tuning seeds were used up by choosing.",
         3,
     ),
     _mistake(
         "tuning-seeds",
-        "The gain is over the tuning seeds, which have chosen the rates.",
+        "Your gain is over the tuning seeds, which have chosen the rates.",
+        3,
+    ),
+    _mistake(
+        "seeds-exchanged",
+        "Tuning seeds and final seeds are exchanged: the first `tuning` seeds are for choosing.",
         3,
     ),
     _mistake(
         "validation-reported",
-        "The gain is that on validation images, which have chosen the rates.",
+        "Your gain is that on validation images, which have chosen the rates.",
         3,
     ),
     _mistake(
         "best-final-seed",
-        "The gain is that of the best final seeds. Report the mean.",
+        "Your gain is that of the best final seeds. Report the mean.",
         3,
     ),
-    _mistake("reversed", "The gain is plain − new.", 3),
+    _mistake("reversed", "Yours is plain − new; asked for is new − plain.", 3),
 )
 MISTAKES = (ANSWER.rounded(), *MISTAKES)
 
 
-# Seeds whose first draw will do: this runs on import.
 VISIBLE = (
     case("9 rates, 2 tuning seeds, 3 final ones", 9, 5, 2, 6, 75),
     case("8 rates, 3 tuning seeds, 4 final ones", 8, 7, 3, 8, 209),

@@ -20,8 +20,9 @@ that leaves 2.5 % on either side with n − 1 degrees of freedom, and std that o
 for this f, with n − 1 in it.
 
 Return a tuple `(f, low, high)`: the f for which the mean is 0, and the smallest and the
-largest f that are believable, all to three digits behind the point or better. (You may count on a
-gap whose own interval does not hold 0. Without that there are no two ends.)
+largest f that are believable, all to three digits behind the point or better. (They may lie below 0
+or above 1, even below −1. You may count on a gap whose own interval does not hold 0. Without that
+there are no two ends.)
 
 **Usual trap.** The std depends on f, too. So the interval isn't f ± something: it reaches further
 on one side than on the other.
@@ -126,15 +127,19 @@ def _own_spread(a, g):
     return (a - a.mean() / g.mean() * g).std(ddof=1) / g.mean()
 
 
-def _end_by_end(arguments):
-    """The ends of the numerator's interval divided by those of the gap's."""
-    numbers = differences(arguments)
-    n = numbers.shape[1]
-    half = quantile(0.975, n - 1) * numbers.std(1, ddof=1) / n**0.5
-    mean = numbers.mean(1)
-    low, high = mean - half, mean + half
-    quotients = [one[0] / other[1] for one in (low, high) for other in (low, high)]
-    return np.array(mean[0] / mean[1]), np.array(min(quotients)), np.array(max(quotients))
+def _end_by_end(crossed):
+    """Ends of the numerator's interval divided by those of the gap's: all, or low by high alone."""
+
+    def wrong(arguments):
+        numbers = differences(arguments)
+        mean, n = numbers.mean(1), numbers.shape[1]
+        half = quantile(0.975, n - 1) * numbers.std(1, ddof=1) / n**0.5
+        (low, bottom), (high, top) = mean - half, mean + half
+        quotients = [low / top, high / bottom] + [low / bottom, high / top] * (not crossed)
+        ends = quotients if crossed else (min(quotients), max(quotients))
+        return np.array(mean[0] / mean[1]), *map(np.array, ends)
+
+    return wrong
 
 
 def _from_method(arguments):
@@ -202,7 +207,7 @@ MISTAKES = ANSWER.diagnoses(
         "Ends of one interval are divided by ends of the other. Numerator and gap share their "
         "seeds, and both at their worst at once is not what the 95 % are about.",
         2,
-        _end_by_end,
+        (_end_by_end(crossed=False), _end_by_end(crossed=True)),
     ),
     Mistake(
         "not-paired",

@@ -108,6 +108,17 @@ def _noise(along):
     return slip, lambda arguments: (parts(arguments)[0], slip(arguments)[1], parts(arguments)[2])
 
 
+def _given(find):
+    """Likewise, with find(start, end, N) → `noise`."""
+
+    def slip(arguments):
+        start, end = arguments["start"], arguments["end"]
+        N = without_identity(start)
+        return parts(arguments, along=lambda *_: find(start, end, N))
+
+    return slip, lambda arguments: (parts(arguments)[0], slip(arguments)[1], parts(arguments)[2])
+
+
 def _crossed(A, B):
     """trace(A B): A[i, j] beside B[j, i]."""
     return inner(A, B.transpose(0, 2, 1))
@@ -157,6 +168,8 @@ MISTAKES = ANSWER.diagnoses(
         1,
         (
             _with(rest=lambda start: start),
+            *_given(lambda start, end, N: inner(end, start) / inner(start, start)),
+            *_given(lambda start, end, N: inner(end, start) / inner(N, N)),
             _with(along=lambda end, N: inner(end, N), rest=lambda s: s / norm(s) ** 2),
         ),
     ),
@@ -186,6 +199,12 @@ MISTAKES = ANSWER.diagnoses(
         "`noise` is the inner product with N, not divided by ⟨N, N⟩.",
         2,
         (*_noise(inner), *_noise(lambda end, N: inner(end, N) / norm(N))),
+    ),
+    Mistake(
+        "change-projected",
+        "`noise` projects end − start on N, which gives c − 1. What is left of N is c.",
+        2,
+        _given(lambda start, end, N: inner(end - start, N) / inner(N, N)),
     ),
     Mistake(
         "matrix-product",

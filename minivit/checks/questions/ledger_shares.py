@@ -190,8 +190,8 @@ MISTAKES = ANSWER.diagnoses(
     ),
     _mistake(
         "reversed",
-        "The signs are turned: it is the headline before minus the one after, or 1 was taken for "
-        "a rule that is not kept.",
+        "Signs are turned or lost: it is the headline before minus the one after, or 1 was taken "
+        "for a rule that is not kept, or `abs` was.",
         3,
     ),
     _mistake(
@@ -207,7 +207,8 @@ MISTAKES = ANSWER.diagnoses(
     ),
     _mistake(
         "by-place",
-        "Entry i holds what changes when the i-th rule joins, whichever that is. It is for rule i.",
+        "Your entry i holds what changes when the i-th rule joins, whichever that is. Asked for is "
+        "what rule i changes, wherever it joins.",
         1,
     ),
     _mistake(

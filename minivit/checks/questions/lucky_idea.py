@@ -156,7 +156,7 @@ MISTAKES = ANSWER.diagnoses(
     ),
     Mistake(
         "counted-from-one",
-        "Ideas are counted from 1.",
+        "You count ideas from 1; count them from 0.",
         1,
         lambda a: (lucky(a)[0] + 1, *lucky(a)[1:]),
     ),

@@ -167,11 +167,18 @@ MISTAKES = ANSWER.diagnoses(
     Mistake("thirds-missed", "It takes query, value, key for right.", 1, HUNT.taken_for(3, 0)),
     Mistake("layout-missed", "It takes rows head by head for right.", 1, HUNT.taken_for(4, 0)),
     Mistake(
+        "out-misread",
+        "It takes a right layer for one with W_proj in `out`. Do you read `out` as W_proj? It is "
+        "W_projᵀ: W_V W_proj is qkv[2 * dim:].T @ out.T.",
+        1,
+        HUNT.taken_for(0, 1),
+    ),
+    Mistake(
         "right-treated",
         "A right layer is taken for one with a fault, and spoiled. Ask first whether all its "
         "products are what they should be.",
         1,
-        tuple(HUNT.taken_for(0, fault) for fault in (1, 2, 3, 4)),
+        tuple(HUNT.taken_for(0, fault) for fault in (2, 3, 4)),
     ),
     Mistake(
         "layout-for-thirds",

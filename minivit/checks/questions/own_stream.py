@@ -25,8 +25,9 @@ this order whether the image there is mirrored.
 - **Flips beside the order.** With `flip=False` nothing is mirrored, and the order is the one that
   `flip=True` gives. With `flip=True` a fair coin of its own decides for each place; coins have
   nothing to do with each other, nor with the order.
-- **New each time.** Two different pairs (seed, epoch) have nothing to do with each other, neither
-  their orders nor their coins. All orders are equally likely.
+- **New each time.** Two different pairs (seed, epoch) have nothing to do with each other: neither
+  their orders, nor their coins, nor coins of one and order of the other. All orders are equally
+  likely.
 - **Nobody is disturbed.** torch's global generator is afterwards as it was before.
 
 **Usual trap.** Seed 0 in epoch 1 and seed 1 in epoch 0 are two pairs, with one sum. And coins that
@@ -41,7 +42,8 @@ HINTS = (
     "between them: there practically no two have. hash() of a text is another number in each "
     "process.",
     "Draw the order first, whether there are flips or not, then the coins. Or make two generators, "
-    "with the purpose in their numbers: two that begin with one number draw the same.",
+    "with the purpose in their numbers: two that begin with one number may draw the same. A + 1 is "
+    "no purpose, as it makes the number of the next epoch.",
 )
 
 
@@ -100,7 +102,7 @@ def _known(id, hint, aspect, says, predicate=lambda found: True):
 
 
 DIAGNOSES = (
-    _known("from-one", 3, "order", "Images are counted from 1.", from_one),
+    _known("from-one", 3, "order", "You count images from 1; count them from 0.", from_one),
     _known(
         "with-replacement",
         3,
@@ -200,6 +202,13 @@ DIAGNOSES = (
         "coupled",
         "Who is mirrored can be read from the order: coins are made from it, or both come from two "
         "generators that begin with the same number.",
+    ),
+    _known(
+        "coupled-between",
+        3,
+        "between",
+        "Who is mirrored can be read from the order of *another* pair of seed and epoch: the coins "
+        "of one and the order of the other come from generators that begin with one number.",
     ),
     _known(
         "unfair",

@@ -149,8 +149,8 @@ MISTAKES = EXACT.diagnoses(
     ),
     Mistake(
         "not-paired",
-        "It is the interval of two independent groups. The differences *within* seeds spread less: "
-        "a lucky seed is lucky for both arms.",
+        "It is the interval of two independent groups. Take differences within seeds, and their "
+        "own spread, which is smaller here: a lucky seed is lucky for both arms.",
         2,
         (
             _with(spread=_unpaired),
@@ -224,7 +224,7 @@ MISTAKES = EXACT.diagnoses(
     ),
     Mistake(
         "reversed",
-        "It is B − A.",
+        "Yours is B − A; asked for is A − B.",
         1,
         lambda a: tuple(-each for each in (interval(a)[0], interval(a)[2], interval(a)[1])),
     ),

@@ -34,8 +34,8 @@ HINTS = (
     "An orthogonal matrix R leaves all singular values as they are: of R W, of W R, of R A, of A "
     "R. Weights of the same norm do not have the same singular values.",
     "minivit.init.random_orthogonal(size, generator) draws one. There are three places: before "
-    "`first`, between the two, behind `second`. Which of them leaves A its singular values, and "
-    "not its trace?",
+    "`first`, between the two, behind `second`. Two of them leave A its singular values, and "
+    "not its trace. Which?",
     "Behind `second`: A R. Leave `first` as it is and ask which new `second` has first.T @ "
     "second.T equal to A R; mind its transpose. (With R A Rᵀ the trace would stay: trace(R A Rᵀ) "
     "= trace(A).)",
@@ -118,7 +118,7 @@ def _alignment(arguments, result):
         return None
     before = aligned(whole(*_weights(arguments)))
     text = f"cosine with I {cosine:+.3f}, it was {before:+.3f}; within ±{6 / dim:.3f} is chance"
-    return Finding("alignment", text, mine=product, target=example(arguments))
+    return Finding("alignment", text, product, example(arguments), shows="one possible control")
 
 
 def _diagonal(arguments, result):
@@ -128,7 +128,7 @@ def _diagonal(arguments, result):
         return None
     text = f"the diagonal holds {share:.3f} of ‖A‖²; by chance about {1 / dim:.3f}, at most "
     text += f"{6 / dim:.3f} is accepted"
-    return Finding("diagonal", text, mine=product, target=example(arguments))
+    return Finding("diagonal", text, product, example(arguments), shows="one possible control")
 
 
 def example(arguments):
@@ -295,6 +295,6 @@ QUESTION = Question(
     tolerates="which side is turned, two different turns, a turn of the hidden numbers that "
     "cancels beside them, how an orthogonal matrix is drawn (a random permutation with random "
     "signs is one), float64",
-    first_hints={"product": 2, "alignment": 2, "diagonal": 2},
+    first_hints={"generator": 2, "product": 2, "alignment": 2, "diagonal": 2},
     withheld=("init.rotated_", "init.norm_matched_"),
 )

@@ -64,7 +64,7 @@ VISIBLE = (
     case("two heads and three, ranks 4 and 6", (2, 12, 4), (3, 12, 6), 161),
     case("other widths of the tokens, too", (3, 24, 8), (2, 16, 4), 162),
     twins("A beside its own twin", 3, 16, 5, 163),
-    case("one head and four, rank 10 and 3", (1, 20, 10), (4, 18, 3), 164, decay=0.1),
+    case("one head and four, rank 10 and 3", (1, 20, 10), (4, 8, 3), 164, decay=0.1),
 )
 
 
@@ -281,4 +281,5 @@ QUESTION = Question(
     tolerates="dim singular values or k of them, the small k × k product, eigenvalues, loops over "
     "pairs, cosines of lists, float64",
     withheld=("portraits.numbers_of", "circuits.spectrum"),
+    first_hints={"shape": 3},
 )

@@ -14,9 +14,9 @@ A grid has `rows` × `columns` places, numbered row by row, and `waves` holds so
 
 cos(ω r), sin(ω r), cos(ω c), sin(ω c).
 
-There is no content and **no LayerNorm**. The head has width `k`, at least as large as a token, and
-W_Q W_Kᵀ = `beta` · I. Return its attention map, shape (rows · columns, rows · columns): row i holds
-the weights of token i.
+There is no content and **no LayerNorm**. W_Q W_Kᵀ = `beta` · I, with I as wide as a token; the
+width `k` of the head, by whose root logits are divided, is no smaller. Return its attention map,
+shape (rows · columns, rows · columns): row i holds the weights of token i.
 
 **Usual trap.** What two places have in common in their rows and what they have in common in their
 columns is added up, not multiplied: a place far away in one direction may still be like this one.
@@ -199,7 +199,7 @@ MISTAKES = ANSWER.diagnoses(
     ),
     Mistake(
         "two-pi",
-        "There is a 2π, or a π, in the angles. They are ω r and ω c as they stand.",
+        "Your angles have a 2π, or a π, in them. They should be ω r and ω c as they stand.",
         2,
         (_with(turn=2 * np.pi), _with(turn=np.pi)),
     ),

@@ -13,7 +13,8 @@ Think of a picture without edges: to the right of the last column comes the firs
 below the last row the first. Each token gives weight `weights[r, c]` to the token r rows below and
 c columns to the right of it. `weights` has shape (rows, columns), sums to 1, and looks to both
 sides alike: weights[−r, −c] = weights[r, c]. All tokens have the same standard deviation `sigma`,
-and are centred; the layer reads them behind a LayerNorm without gain or bias, and adds to them.
+and are centred; the layer, with W_V W_proj = −`beta` · I, reads them behind a LayerNorm without
+gain or bias, and adds to them.
 
 Return the gain of every wave, shape (rows, columns): entry (u, v) says by what number the layer
 multiplies the wave cos(2π (u r / rows + v c / columns)) over the places (r, c). (Whole waves, as
@@ -269,4 +270,5 @@ QUESTION = Question(
     diagnoses=MISTAKES,
     tolerates="a Fourier transform, sums of cosines, waves sent through a whole attention map, "
     "float64",
+    first_hints={"shape": 3},
 )
