@@ -83,6 +83,33 @@ def test_a_withheld_function_is_found(answer):
     assert absent(answer, WITHHELD) == ["circuits.split_heads"]
 
 
+ANSWER = QUESTIONS["patch-matrix"].judge
+
+
+def by_a_judge(weight):
+    from minivit.checks.questions.diagonal_z import by_loops
+
+    return by_loops({"products": weight, "offset": 0})
+
+
+def by_a_judge_of_the_notebook(weight):
+    return ANSWER, checks.questions.diagonal_z.ANSWER
+
+
+def by_verdicts(weight):
+    return checks.verdicts(QUESTIONS["patch-matrix"], by_verdicts)
+
+
+@pytest.mark.parametrize("answer", [by_a_judge, by_a_judge_of_the_notebook, by_verdicts])
+def test_a_judge_is_found(answer):
+    assert absent(answer, WITHHELD) == ["checks"]
+
+
+def with_check_and_examples(weight):
+    check("patch-matrix", with_its_own)
+    return checks.examples("patch-matrix")
+
+
 def with_its_own(weight):
     return split_heads(weight), weight.split_heads
 
@@ -115,6 +142,7 @@ def by_a_lambda(n):
         with_its_own_and_the_module,
         with_an_attribute_of_that_name,
         with_another,
+        with_check_and_examples,
         recursive,
         len,
         MagicMock(),

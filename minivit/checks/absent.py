@@ -12,11 +12,14 @@ from contextlib import suppress
 from functools import partial
 from types import CodeType, FunctionType, ModuleType
 
+THERE = ("check", "examples")  # of minivit.checks, while grading
 PACKAGE = __name__.partition(".")[0]
 
 
 def absent(function, withheld):
     """The names in `withheld` ("module.function" of minivit) that an answer would come to call.
+
+    And "checks", where it uses a part of the judges: only `check` and `examples` are there.
 
     Followed are the notebook's own functions, and minivit's, in which one of them may be used.
     """
@@ -37,7 +40,9 @@ def _found(function, withheld, seen):
         return {_place(function)}
     given, found = _given(function), set()
     for value in _values(code, given):
-        if isinstance(value, FunctionType) and _is_followed(value, function):
+        if _is_a_judges(value):
+            found.add("checks")
+        elif isinstance(value, FunctionType) and _is_followed(value, function):
             found |= _found(inspect.unwrap(value), withheld, seen)
     return found
 
@@ -63,6 +68,7 @@ def _values(code, given):
             here = local.get(name) if isinstance(name, str) else None
         elif kind == "IMPORT_NAME":
             here = sys.modules.get(name)
+            yield here
             top = sys.modules.get(name.partition(".")[0])  # what `import a.b` binds
         elif kind in ("LOAD_ATTR", "LOAD_METHOD", "IMPORT_FROM"):
             value = inspect.getattr_static(here, name, None) if _is_place(here) else None
@@ -90,7 +96,18 @@ def _is_ours(value):
     return (name or "").partition(".")[0] == PACKAGE
 
 
+def _is_a_judges(value):
+    """Whether it is a part of minivit.checks, but `check` and `examples`, or made of one."""
+    if isinstance(value, ModuleType):
+        return value.__name__.startswith(f"{PACKAGE}.checks.")
+    kind = value if isinstance(value, FunctionType | type) else type(value)
+    place = f"{kind.__module__}."
+    return place.startswith(f"{PACKAGE}.checks.") and kind.__qualname__ not in THERE
+
+
 def _is_followed(value, function):
+    if value.__module__ == f"{PACKAGE}.checks":  # another stands for it while grading
+        return False
     return _is_ours(value) or value.__module__ == function.__module__
 
 
