@@ -79,6 +79,7 @@ def grade_one(box, submission, keys, secret, limits):
         "digest": submission.digest,
         "problem": session.problem or other,
         "unread": bool(submission.problem),
+        "aside": list(submission.aside),
         "cells": session.cells,
         "stopped": "stopped" in kinds or session.problem != submission.problem,
         "questions": judged,

@@ -118,6 +118,16 @@ def test_marks(tmp_path):
     assert [test["max_score"] for test in results["tests"]] == [3, 5, 4, 4]
 
 
+@pytest.mark.parametrize("problem", ["", "the file is empty"])
+def test_gradescope_has_its_words_from_one_record_alone(problem):
+    """There is no class and no roster, whose facts a grading adds to each record."""
+    given = submission("bob", *([] if problem else ONE_WRONG), problem=problem)
+    record = grading.grade_one(InProcess([]), given, KEYS, SECRET, LIMITS)
+    found = grading.feedback.gradescope(record)
+    assert found["score"] == (0 if problem else 12) and len(found["tests"]) == 4
+    assert problem in found["output"]
+
+
 def test_feedback_says_what_is_wrong_and_is_only_text(tmp_path):
     run([submission("bob", "raise ValueError('<script>x</script>')", *ONE_WRONG)], tmp_path)
     page = (tmp_path / "feedback/bob.md").read_text("utf-8")
