@@ -217,14 +217,9 @@ KEY = Key(
             "the mean over epochs reported", partial(variant, level=torch.mean), "epochs-averaged"
         ),
         Mutant(
-            "the best epoch of the mean curve chooses",
-            partial(variant, score=lambda curves: curves.mean(-2).amax(-1)),
-            "best-epoch",
-        ),
-        Mutant(
             "final seeds choose, tuning seeds report",
             partial(variant, seeds="final", over="tuning"),
-            "seeds-exchanged",
+            "last-seeds-for-tuning",
         ),
         Mutant("accuracies for rates", levels_for_rates, "levels-for-rates"),
         Mutant("the last epoch but one", last_but_one, "last-but-one"),

@@ -150,8 +150,7 @@ WRONG = {
 }
 
 BESIDE = {  # which need not differ from all others in every case
-    "best-epoch, of the mean curve": _with(choose=lambda curves: curves.mean(-2).max(-1)),
-    "seeds-exchanged": _with(
+    "last-seeds-for-tuning, exchanged": _with(
         choose_seeds=lambda a: slice(a["tuning"], None), report_seeds=lambda a: slice(a["tuning"])
     ),
 }
@@ -254,11 +253,6 @@ MISTAKES = EXACT.diagnoses(
     _mistake(
         "tuning-seeds",
         "Your gain is over the tuning seeds, which have chosen the rates.",
-        3,
-    ),
-    _mistake(
-        "seeds-exchanged",
-        "Tuning seeds and final seeds are exchanged: the first `tuning` seeds are for choosing.",
         3,
     ),
     _mistake(
