@@ -52,10 +52,10 @@ def note(record):
     cell = f"a cell did not run to its end ({' '.join(raised[0].split())[:80]})" if lost else ""
     if record["problem"] == OTHER and cell:  # then that cell is the likelier reason
         return "; ".join(filter(None, (cell, record["note"])))
-    if record["aside"] and not record["points"]:
-        return f"0 points: is another notebook the one that was meant? {record['note']}"
+    other = "0 points: is another notebook the one that was meant?"
+    other = other if record["aside"] and not record["points"] else ""
     formal = record["problem"] or stopped or cell or "; ".join(_formalities(record))
-    return "; ".join(filter(None, (formal, record["note"])))
+    return "; ".join(filter(None, (other, formal, record["note"])))
 
 
 def _formalities(record):

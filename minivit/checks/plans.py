@@ -153,9 +153,8 @@ def _moved(found):
 
 def _coupled(found):
     for plan in _tossed(found):
-        for numbers in (plan.order, inverse(plan.order)):
-            if share := related(plan.flipped, numbers) or related(plan.flipped, numbers % 2):
-                return Finding("coupled", f"{plan.name}: coins and order correlate by {share:+.2f}")
+        if share := _told_by(plan.order, plan.flipped):
+            return Finding("coupled", f"{plan.name}: coins and order correlate by {share:+.2f}")
     return None
 
 
@@ -163,12 +162,18 @@ def _between(found):
     """Coins of one pair, by the order of another."""
     for plan in _tossed(found):
         for other in _once(found):
-            for numbers in (other.order, inverse(other.order)):
-                share = related(plan.flipped, numbers) or related(plan.flipped, numbers % 2)
-                if share and other.pair != plan.pair:
-                    text = f"coins of {plan.name} and the order of {other.name} correlate by "
-                    return Finding("between", f"{text}{share:+.2f}")
+            if other.pair != plan.pair and (share := _told_by(other.order, plan.flipped)):
+                text = f"coins of {plan.name} and the order of {other.name} correlate by "
+                return Finding("between", f"{text}{share:+.2f}")
     return None
+
+
+def _told_by(order, coins):
+    """How far coins follow an order, by images or by places, large or odd; 0 where by chance."""
+    for numbers in (order, inverse(order)):
+        if share := related(coins, numbers) or related(coins, numbers % 2):
+            return share
+    return 0.0
 
 
 def _beside(found):
