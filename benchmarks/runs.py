@@ -1,5 +1,6 @@
 """The final runs of the records, arm by arm, and contrasts of arms that have all their seeds."""
 
+from collections import defaultdict
 from functools import cache
 
 from benchmarks.study import BETTER, FULL_SEEDS, PLAN
@@ -18,16 +19,23 @@ def contrast(plus, minus=(), **value):
 
 def is_whole(runs):
     """Whether these runs of one arm have every seed that is planned for it."""
-    planned = runs and _planned(runs[0].scale, *_arm(runs[0]))
+    planned = runs and _planned(runs[0].scale, _arm(runs[0]))
     return bool(planned) and planned <= {run.seed for run in runs}
 
 
-@cache
-def _planned(scale, *arm):
+def _planned(scale, arm):
     """The seeds that the plan of this scale has for an arm."""
     if scale != "laptop":
         return {*FULL_SEEDS} if scale == FULL.name else set()
-    return {run.seed for question in PLAN for run in question.runs() if _arm(run) == arm}
+    return _laptop_seeds().get(arm, set())
+
+
+@cache
+def _laptop_seeds():
+    seeds = defaultdict(set)
+    for run in (run for question in PLAN for run in question.runs()):
+        seeds[_arm(run)].add(run.seed)
+    return seeds
 
 
 def _arm(run):
@@ -39,10 +47,13 @@ class Runs:
 
     def __init__(self, records, base=BETTER, scale="laptop"):
         self.records, self.base, self.scale, self.used = records, base, scale, []
+        self.by_arm = defaultdict(list)  # asked some hundred times for a page
+        for run in records:
+            self.by_arm[_arm(run)].append(run)
 
     def __call__(self, attention, variant="", base=None, rate="own"):
-        where = {"scale": self.scale, "records": self.records}
-        found = final_runs(base or self.base, attention, variant, rate=rate, **where)
+        arm = base or self.base, attention, variant
+        found = final_runs(*arm, rate=rate, scale=self.scale, records=self.by_arm.get(arm, []))
         self.used += found
         return found
 

@@ -147,14 +147,20 @@ class Summary(NamedTuple):
 
 def summarise(values: Sequence[float]) -> Summary:
     """Summary of one value a seed; of a single one std, low and high are nan."""
-    from scipy.stats import t
-
     n = len(values)
     if n == 0:
         raise ValueError("there is nothing to summarise: no values")
     mean, std = float(np.mean(values)), float(np.std(values, ddof=1)) if n > 1 else math.nan
-    half = float(t.ppf(0.975, n - 1)) * std / math.sqrt(n)
+    half = _t_quantile(n - 1) * std / math.sqrt(n)
     return Summary(mean, std, n, mean - half, mean + half)
+
+
+@functools.cache
+def _t_quantile(freedom):
+    """What a t variable with so many degrees of freedom exceeds with probability 2.5 %."""
+    from scipy.stats import t
+
+    return float(t.ppf(0.975, freedom))
 
 
 def paired_difference(a, b, value=attrgetter("final_accuracy")) -> Summary:

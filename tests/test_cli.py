@@ -58,13 +58,15 @@ def test_an_arm_that_is_named_twice_is_run_once(tmp_path, capsys):
     assert ": 1 runs of" in capsys.readouterr().out
 
 
+@pytest.mark.integration
 def test_the_laptop_scale_has_enough_generated_images(tmp_path):
     from minivit.compare import prepare
     from minivit.data import cifar10
     from minivit.recipes import SCALES
 
+    data = cifar10(source="synthetic")
     for recipe in SCALES.values():
-        assert len(prepare(recipe, cifar10(source="synthetic"), tmp_path).train) >= 200
+        assert len(prepare(recipe, data, tmp_path).train) >= 200
 
 
 @pytest.mark.integration

@@ -20,6 +20,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 EXTRAS = PROJECT["optional-dependencies"]
 ALL = [*PROJECT["dependencies"], *(line for extra in EXTRAS.values() for line in extra)]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+LIBRARY = (ROOT / "minivit" / "README.md").read_text(encoding="utf-8")
 ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
 
 # googlecolab/backend-info @ a724079, 19 August 2026. Where a package is not listed there, Colab is
@@ -94,10 +95,12 @@ def test_import_is_cheap():
 
 
 def map_lines():
-    """(path, description) of README's map."""
-    block = README.split("## Map")[1].split("```")[1]
+    """(path, description) of README's map, and of the one in minivit/."""
     folder, lines = "", []
-    for line in filter(None, block.splitlines()):
+    for block in LIBRARY.split("```")[1::2]:
+        each = (re.split(r"\s{2,}", line, maxsplit=1) for line in block.strip().splitlines())
+        lines += [("minivit/" + path, text) for path, text in each]
+    for line in filter(None, README.split("## Map")[1].split("```")[1].splitlines()):
         path, text = re.split(r"\s{2,}", line.strip(), maxsplit=1)
         folder = path if not line.startswith(" ") else folder
         lines.append((folder + path if line.startswith(" ") else path, text))

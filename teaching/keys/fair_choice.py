@@ -88,6 +88,11 @@ def reversed_gain(validation, test, tuning):
     return plain, new, -gain
 
 
+def gain_in_percent(validation, test, tuning):
+    plain, new, gain = fair_gain(validation, test, tuning)
+    return plain, new, 100 * gain
+
+
 def counted_from_one(validation, test, tuning):
     plain, new, gain = fair_gain(validation, test, tuning)
     return plain + 1, new + 1, gain
@@ -206,6 +211,7 @@ KEY = Key(
             partial(variant, level=lambda curves: curves[:, -1].max()),
             "best-final-seed",
         ),
+        Mutant("percent", gain_in_percent, "percent"),
         Mutant("plain − new", reversed_gain, "reversed"),
         Mutant("rates counted from 1", counted_from_one, "from-one"),
         Mutant("the gain alone", gain_alone, "kind"),

@@ -168,6 +168,11 @@ KEY = Key(
             partial(variant, finish=lambda best, lead, luck: (best + 1, lead, luck)),
             "counted-from-one",
         ),
+        Mutant(
+            "percent",
+            partial(variant, finish=lambda best, lead, luck: (best, 100 * lead, 100 * luck)),
+            "percent",
+        ),
         Mutant("over all others", over_the_rest, "over-the-rest"),
         Mutant("over the second", over_the_second, "over-the-second"),
         Mutant("seeds for ideas", seeds_for_ideas, "axes"),

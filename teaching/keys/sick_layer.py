@@ -135,6 +135,13 @@ def misnamed(**patient):
     return {1: 2, 2: 1}.get(fault, fault), *tensors
 
 
+def moved_together(content, positions, grid, **rest):
+    """Tokens are sorted where only the positions were to be."""
+    fault, _, table, *products = treat(content, positions, grid=grid, **rest)
+    order = torch.cdist(table, positions).argmin(1) if fault == 1 else torch.arange(grid**2)
+    return fault, content[order], table, *products
+
+
 def hidden(rng):
     """Two patients a case, so that each fault comes at least once; no size that is visible.
 
@@ -223,6 +230,7 @@ KEY = Key(
             hunt.instead(treat, 1, 2, lambda positions, **rest: 0 * positions),
             "positions-taken-out",
         ),
+        Mutant("content in another order too", moved_together, "content-moved-too"),
         Mutant("in place", hunt.in_place(treat, NAMES), "untouched"),
         Mutant("the number alone", hunt.only_the_number(treat), "kind"),
     ),

@@ -265,6 +265,7 @@ MISTAKES = EXACT.diagnoses(
         "Your gain is that of the best final seeds. Report the mean.",
         3,
     ),
+    Mistake("percent", "Your gain is in percent.", 3, altered(fair, lambda each, a: 100 * each, 2)),
     _mistake("reversed", "Yours is plain − new; asked for is new − plain.", 3),
 )
 MISTAKES = (ANSWER.rounded(), *MISTAKES)

@@ -5,7 +5,7 @@ from itertools import combinations, product
 
 import numpy as np
 
-from minivit.checks.fixed import Fixed, Mistake
+from minivit.checks.fixed import Fixed, Mistake, altered
 from minivit.checks.question import Case, Question
 
 STATEMENT = """\
@@ -138,10 +138,12 @@ OTHER_CONSTANTS = (
     _with(constant=lambda m, n: np.sqrt(2 * np.log(m))),
 )
 M_FOR_N = _with(root=lambda n: 1.0, constant=lambda m, n: expected_max(m) / m**0.5)
+PERCENT = altered(lucky, lambda each, a: 100 * each, 1, 2)
 SQUARED = _with(spread=lambda accuracy: sigma(accuracy) ** 2)
 
 
 MISTAKES = ANSWER.diagnoses(
+    Mistake("percent", "Lead and luck are in percent.", 1, PERCENT),
     Mistake(
         "axes",
         "Ideas and seeds are exchanged: the first axis counts ideas.",

@@ -126,6 +126,12 @@ def _normalised(content, arguments):
     return (content - content.mean(1, keepdims=True)) / content.std(1, keepdims=True)
 
 
+def _moved(content, arguments):
+    """The rows of content in the order that puts those of positions right."""
+    rows = table(arguments["grid"], content.shape[1])
+    return content[np.square(rows[:, None] - arguments["positions"]).sum(-1).argmin(1)]
+
+
 ILL = {1: 2, 2: 1, 3: 3, 4: 4}  # fault → the place in an answer of the tensor that it changed
 
 
@@ -258,6 +264,13 @@ KNOWN = ANSWER.diagnoses(
         "The shuffled positions were set to 0. The table is known: put it in.",
         3,
         HUNT.instead(2, lambda positions, a: 0 * positions, 1),
+    ),
+    Mistake(
+        "content-moved-too",
+        "Where positions were shuffled, the content was put into another order with them. The rows "
+        "of positions alone had moved: every patch stands where it always stood.",
+        3,
+        HUNT.instead(1, _moved, 1),
     ),
 )
 MISTAKES = (
