@@ -73,12 +73,10 @@ TINY = f"Mimetic ends higher than plain at full size: {size(FULL)}."
 LONG = "Mimetic ends higher than {} after 6 epochs of 45,000 images (8,436 steps)."
 # (page, words around the numbers, a statement for each {})
 QUOTED = [
-    ("guide", "above plain, norm-matched is at {}, and rotated,", [STRONG + SIZE]),
-    ("guide", "singular values, at {}.", [STRONG + SPECTRUM]),
     (
         "guide",
-        "is above both: {} and {}.",
-        [STRONG + OVER.format("norm-matched"), STRONG + OVER.format("rotated")],
+        "above plain, norm-matched is at {}; mimetic is above norm-matched by {} |",
+        [STRONG + SIZE, STRONG + OVER.format("norm-matched")],
     ),
     (
         "guide",
@@ -87,41 +85,42 @@ QUOTED = [
     ),
     (
         "guide",
-        "plain whose logits spread as far is at {} above plain as it is, and mimetic at {} above",
+        "which has all of mimetic's, is at {} from plain; mimetic is above rotated by {} |",
+        [STRONG + SPECTRUM, STRONG + OVER.format("rotated")],
+    ),
+    (
+        "guide",
+        "plain whose logits spread as far is at {} above plain as it is, mimetic at {} above",
         [SHARP, OVER_SHARP],
     ),
-    ("guide", "mimetic ends {} above a rotated whose logits spread as far", [WIDE]),
-    ("guide", "whose logits spread no further than rotated's, at {} above rotated.", [NARROW]),
+    ("guide", "Mimetic is {} above a rotated whose logits spread as far", [WIDE]),
+    ("guide", "whose logits spread no further than rotated's, {} above rotated |", [NARROW]),
     (
         "guide",
         "on average over the blocks (and more alike than before: one factor does both), plain is "
-        "at {} from plain as it is, and mimetic with tokens as large as rotated's at {} above "
-        "rotated (where both get that factor, {}).",
+        "at {} from plain as it is; mimetic with tokens as large as rotated's is {} above rotated "
+        "(where both get that factor, {}) |",
         [SMALL_TOKENS, LARGE_TOKENS, BOTH_LARGE],
     ),
-    ("guide", "with +I in OV the rest of mimetic is at {} above plain", [FLIPPED]),
-    ("guide", "ends *below* plain ({}, {});", [RANDOM, SMALL]),
-    (
-        "guide",
-        "mimetic is not shown to be better or worse than rotated there ({}, {}; made again",
-        TURNED,
-    ),
-    ("guide", "with shuffled ones {} is left", [SHUFFLED]),
+    ("guide", "with +I there the rest of mimetic is at {} above plain", [FLIPPED]),
+    ("guide", "with shuffled positions {} over plain is left", [SHUFFLED]),
+    ("guide", "ends *below* plain ({} random, {} sin-cos);", [RANDOM, SMALL]),
+    ("guide", "better or worse than rotated there ({}, {}; made again", TURNED),
+    ("guide", "patch embedding × 4, and nothing else, lets plain gain {};", [LOUDER]),
+    ("guide", "mimetic gains {} over it where both have it", [BOTH_LOUDER]),
     (
         "guide",
         "plain gains {}, mimetic is at {} from that plain, and of the gain {} goes; with the whole "
-        "table × 1.86 it stays, {}.",
+        "table × 1.86 it stays, {} |",
         NOTHING_SHARED,
     ),
     ("guide", "as large as the table, it is {}, and {} above such a rotated", AS_LARGE),
     (
         "guide",
-        "QK alone is at {} from plain, OV alone at {}, and mimetic at {} above rotated.",
+        "QK alone is at {} from plain, OV alone at {}, and mimetic at {} above rotated |",
         WITHOUT,
     ),
     ("guide", "mimetic without the vector is at {} (beside", [BOTH_LOUDER_WITHOUT]),
-    ("guide", "patch embedding × 4, and nothing else, gains {}, and", [LOUDER]),
-    ("guide", "mimetic gains {} over it where both have it", [BOTH_LOUDER]),
     (
         "guide",
         "is {} above plain after 2 epochs, and {} after 6 (above rotated {} there, for rotated "
@@ -200,9 +199,13 @@ def test_numbers_in_the_instructors_pages_are_those_of_the_records():
 @pytest.mark.parametrize(
     "page, old, new",
     [
-        ("guide", "and +3.4 [+2.4, +4.3]", "and +3.5 [+2.4, +4.3]"),
-        ("guide", "−2.0 [−3.1, −0.8], −2.2 [−3.6, −0.7]", "−2.2 [−3.6, −0.7], −2.0 [−3.1, −0.8]"),
-        ("guide", "gains +2.1 [+1.8, +2.4] †", "gains +2.1 [+1.8, +2.4]"),
+        ("guide", "rotated by +3.4 [+2.4, +4.3]", "rotated by +3.5 [+2.4, +4.3]"),
+        (
+            "guide",
+            "−0.85 [−1.70, +0.00], −1.2 [−2.8, +0.3]",
+            "−1.2 [−2.8, +0.3], −0.85 [−1.70, +0.00]",
+        ),
+        ("guide", "gain +2.1 [+1.8, +2.4] †", "gain +2.1 [+1.8, +2.4]"),
         ("exam", "has +0.9 [+0.2, +1.5]", "has +0.9 [+0.2, +1.5] †"),
         ("exam", "70 questions", "41 questions"),
         ("ta_sheet", "negative in 69", "negative in 96"),
