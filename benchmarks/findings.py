@@ -241,7 +241,10 @@ def _pairs(records, names, title, column, reference):
 
 
 def _sentences(records):
-    tested = [each for each in statements(records) if each.contrast is not None]
+    asked = statements(records)
+    tested = [each for each in asked if each.contrast is not None]
+    left = len(asked) - len(tested)
+    waiting = f", those that wait for runs ({left}) included" * bool(left)
     lines = [
         "## What this says",
         "",
@@ -250,13 +253,13 @@ def _sentences(records):
         "mimetic's, a variant takes its arm's; at full size all take the recipe's, untuned. "
         "Intervals are not corrected for the number of statements, so about one in twenty misses "
         "its true value. "
-        f"†: differs from 0 also where all {len(tested)} are asked at once (Holm's correction, "
-        "5 %). With three seeds the width of an interval is luck, too: a narrow one, and its †, is "
-        "no better evidence than its neighbours. Differences that stand only in tables are "
-        "no statements. In brackets: what had been seen when it was asked; without, it stood "
+        f"†: differs from 0 also where all {len(asked)} are asked at once (Holm's correction, "
+        f"5 %){waiting}. With three seeds the width of an interval is luck, too: a narrow one, and "
+        "its †, is no better evidence than its neighbours. Differences that stand only in tables "
+        "are no statements. In brackets: what had been seen when it was asked; without, it stood "
         "before the first final run.",
     ]
-    kept = strong(tested)
+    kept = strong(asked)
     for kind in ("holds", "does not hold", "not known"):
         of_kind = [each for each in tested if verdict(each.contrast) == kind]
         lines += ["", f"**{kind.capitalize()}**", ""]

@@ -61,7 +61,7 @@ def section(records, again):
             "statement whose runs are all there. Where some had been made there to begin with, "
             "its first interval mixes the two processors, and the second does not. †: differs from "
             "0 also where all statements are asked at once, each column for itself. Rounding moves "
-            "intervals a little, and that mark with them.",
+            f"intervals a little, and that mark with them.{_all_replaced(records, again)}",
             "",
             "| statement | first | again | read as |",
             "|---|---|---|---|",
@@ -95,18 +95,28 @@ def daggers(records, again):
 
 
 def moved(records, again):
-    """Texts of the statements whose interval, as printed, is another one when made again.
+    """Texts of the statements whose interval is another one when made again.
 
-    Those of arms that rounding does not move are the same to the last digit.
+    Those of arms that rounding does not move are the same, bit for bit.
     """
     made = _made_again(records, again)
-    return {one.text for one, two, _ in made if points(one.contrast) != points(two.contrast)}
+    return {one.text for one, two, _ in made if one.contrast != two.contrast}
 
 
 def _replaced(records, again):
     """The records, and in place of each that was made again, that one."""
     twins = {_key(r): r for r in again}
     return [twins.get(_key(r), r) for r in records]
+
+
+def _all_replaced(records, again):
+    """How many † of the page are other ones with every run made again in place of the first."""
+    had, has = (strong(statements(rs)) for rs in (records, _replaced(records, again)))
+    lost, won = len(had - has), len(has - had)
+    return (
+        f" With every run that was made again in place of the first, {lost} of the {len(had)} † of "
+        f"this page go and {won} come; some of these statements then mix processors."
+    )
 
 
 def _statements(records, again):

@@ -133,9 +133,13 @@ def statements(records):
 
 
 def strong(made):
-    """The texts of those that differ from 0 also where all are asked at once (Holm, 5 %)."""
+    """The texts of those that differ from 0 also where all are asked at once (Holm, 5 %).
+
+    Those that wait for runs count among all.
+    """
     told = [each for each in made if each.contrast is not None]
-    kept = evidence.withstand([each.contrast for each in told])
+    waiting = len(made) - len(told)
+    kept = evidence.withstand([each.contrast for each in told], unanswered=waiting)
     return {each.text for each, is_kept in zip(told, kept, strict=True) if is_kept}
 
 

@@ -12,7 +12,7 @@ from statistics import fmean
 
 from benchmarks.logit_spread import IMAGES
 from benchmarks.rates import SEEDS
-from benchmarks.study import BETTER, CENTRED, EQUAL_TOKENS, LOUDEST, SMALL_POSITIONS
+from benchmarks.study import BETTER, CENTRED, EQUAL_TOKENS, LOUDEST, ONLY_CENTRED, SMALL_POSITIONS
 from minivit.compare import DEFAULT_ARMS
 from minivit.data import cifar10, eval_batches
 from minivit.diagnostics import mean_share, residual_stream, token_std
@@ -29,7 +29,7 @@ def main():
     print(f"{BETTER}, seeds {SEEDS}, {IMAGES} validation images")
     print("standard deviation of tokens where they enter a block, first to last | mean over blocks")
     usual = [(arm, "") for arm in DEFAULT_ARMS]
-    small = [("mimetic", variant) for variant in SMALL_POSITIONS]
+    small = [("mimetic", variant) for variant in (*SMALL_POSITIONS, ONLY_CENTRED)]
     for arm, variant in [*usual, *EQUAL_TOKENS.items(), *small]:
         found = [sizes(arm, seed, images, variant) for seed in SEEDS]
         each = "  ".join(f"{fmean(values):.2f}" for values in zip(*found, strict=True))

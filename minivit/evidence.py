@@ -185,14 +185,16 @@ def p_value(summary):
     return 2 * float(t.sf(abs(summary.mean) / summary.std * math.sqrt(summary.n), summary.n - 1))
 
 
-def withstand(summaries, level=0.05):
+def withstand(summaries, level=0.05, *, unanswered=0):
     """For each Summary, whether it differs from 0 even where all of them are asked at once.
 
     Holm's correction (Scandinavian Journal of Statistics 6, 1979): the chance that any of those
-    called True is a false one is at most `level`.
+    called True is a false one is at most `level`. unanswered: how many more were asked, and have
+    no runs yet; whatever comes out of them, who is True now was so among all.
     """
     p = [p_value(summary) for summary in summaries]
     order = sorted(range(len(p)), key=p.__getitem__)
-    first = (rank for rank, i in enumerate(order) if p[i] > level / (len(p) - rank))
+    asked = len(p) + unanswered
+    first = (rank for rank, i in enumerate(order) if p[i] > level / (asked - rank))
     kept = {*order[: next(first, len(p))]}
     return [i in kept for i in range(len(p))]

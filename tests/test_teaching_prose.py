@@ -117,14 +117,14 @@ QUOTED = [
     ("guide", "as large as the table, it is {}, and {} above such a rotated", AS_LARGE),
     (
         "guide",
-        "QK alone is at {} from plain, OV alone at {}, and mimetic at {} above rotated |",
+        "QK alone is at {} from plain, OV alone at {}, and mimetic at {} above rotated (which",
         WITHOUT,
     ),
     ("guide", "mimetic without the vector is at {} (beside", [BOTH_LOUDER_WITHOUT]),
     (
         "guide",
-        "is {} above plain after 2 epochs, and {} after 6 (above rotated {} there, for rotated "
-        "ends well below plain; asked later)",
+        "is {} above plain after 2 epochs (three seeds), and {} after 6 (five; FINDINGS has the "
+        "same three; above rotated {} there, for rotated ends well below plain; asked later)",
         [ALL, LONG.format("plain"), LONG.format("rotated")],
     ),
     ("guide", "ViT-Tiny after 100 epochs: {} over plain (three seeds, rates not tuned,", [TINY]),
