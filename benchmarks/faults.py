@@ -58,7 +58,8 @@ def kill_often(work, points, seed=0):
     """Kills the work at so many moments; returns a Counter of what came of it.
 
     "kills", "in time" (before the work was done), "left unfinished" (temporary files), "same end".
-    Raises FaultError at the first file that is not whole and the first other end.
+    Raises FaultError at the first file that is not whole and the first other end, and where most
+    kills came too late to tell anything.
     """
     moments, counts = random.Random(seed), Counter()
     wanted, seconds = _undisturbed(work)
@@ -76,6 +77,8 @@ def kill_often(work, points, seed=0):
                 f"{work.name}, killed at {share:.0%}: ended with {found}, not {wanted}"
             )
         counts["same end"] += 1
+    if counts["in time"] < points / 2:
+        raise FaultError(f"{work.name}: {counts['in time']} of {points} kills came before its end")
     return counts
 
 

@@ -3,7 +3,8 @@
 `python -m benchmarks.fuzz --examples 2000` prints how many files each reader was given and what
 became of them. A failure ends it with the smallest file that hypothesis finds. Files are whole ones
 with bytes changed, left out, doubled or cut off; for JSON also values of other kinds in any place,
-and for minivit's own files those under a digest that matches, as an attacker would write them.
+and for minivit's own files such values and tensors of other shapes and kinds under a digest that
+matches, as an attacker would write them.
 """
 
 import argparse
@@ -29,9 +30,11 @@ import torch
 from hypothesis import HealthCheck, given, seed, settings
 from PIL import Image
 
-from benchmarks.nearly_whole import as_bytes, damaged, odd_json, odd_metadata
+from benchmarks.nearly_whole import as_bytes, damaged, odd_contents, odd_json
 from benchmarks.tiny import tiny_model, train_tiny
 from minivit.archives import image_folders
+from minivit.data import eval_batches
+from minivit.folders import FolderSet
 from minivit.pretrained import load_pretrained
 from minivit.records import load_records
 from minivit.saving import load_model, save_model
@@ -172,12 +175,33 @@ def _zip():
     return file.getvalue()
 
 
+def _png():
+    file = io.BytesIO()
+    Image.new("RGB", (9, 7), (200, 100, 0)).save(file, "PNG")
+    return file.getvalue()
+
+
+def _read_folder(path):
+    """The image as a training set of one, its folder's name the class."""
+    next(iter(eval_batches(FolderSet(path.parent.parent, size=8, workers=0), 1, "cpu")))
+
+
 def _saved():
     return as_bytes(lambda path: save_model(tiny_model(), path))
 
 
 def _record():
     return json.dumps(asdict(load_records()[0])).encode()
+
+
+def _half_trained(path):
+    """The checkpoint after one epoch of two: who reads it goes on, and takes steps."""
+
+    def stop(epoch):
+        raise InterruptedError
+
+    with contextlib.suppress(InterruptedError):
+        train_tiny(path, callback=stop)
 
 
 def _torch_save(*, old):
@@ -201,26 +225,27 @@ READERS = [
     Reader("archive, tar.gz", ".tgz", lambda: _tar("w:gz"), image_folders, damaged),
     Reader("archive, tar.xz", ".tar.xz", lambda: _tar("w:xz"), image_folders, damaged),
     Reader("archive, zip", ".zip", _zip, image_folders, damaged),
+    Reader("image of a folder", ".png", _png, _read_folder, damaged),
     Reader(
         "model of save_model",
         ".safetensors",
         _saved,
         load_model,
-        odd_metadata,
+        odd_contents,
     ),
     Reader(
         "training checkpoint",
         ".safetensors",
-        lambda: as_bytes(train_tiny),
+        lambda: as_bytes(_half_trained),
         train_tiny,
-        odd_metadata,
+        odd_contents,
     ),
     Reader(
         "pretrained weights, safetensors",
         ".safetensors",
         _saved,
         load_pretrained,
-        odd_metadata,
+        odd_contents,
     ),
     Reader(
         "pretrained weights, torch.save",

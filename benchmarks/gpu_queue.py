@@ -196,8 +196,9 @@ def go_on(jobs, results, out, work):
 
 def keep(jobs, results, out, work):
     """Packs the unfinished runs into the folder, the most valuable ones first."""
-    runs = [job for job in jobs(results) if job.kind == "run" and not results.of(job).get("error")]
-    paths = [results.checkpoint(job) for job in runs if not results.settled(job)]
+    # One that failed, too: until it has failed too often it goes on where it was.
+    runs = [job for job in jobs(results) if job.kind == "run" and not results.settled(job)]
+    paths = [results.checkpoint(job) for job in runs]
     for path, fate in pack([path for path in paths if epochs_done(path)], out, work):
         say(f"kept, {fate}: {path.stem} at epoch {epochs_done(path)}")
 

@@ -67,9 +67,10 @@ def _epoch_lines(key, result):
 def _attempt_lines(key, result):
     """Ratio: the first row's time / its time."""
     lines = [f"{key}: {result['device']}, {result['way']}, batch {result['batch']}"]
+    usual = result["seconds"].get("as it is")  # not there where that failed
     for name, seconds in result["seconds"].items():
-        faster = ratio(result["seconds"]["as it is"], seconds)
-        lines.append(f"  {name:<36}{1000 * median(seconds):8.2f} ms; as it is / it {faster}")
+        faster = f"; as it is / it {ratio(usual, seconds)}" if usual else ""
+        lines.append(f"  {name:<36}{1000 * median(seconds):8.2f} ms{faster}")
     return lines + [f"  {name:<36}{why}" for name, why in result["errors"].items()]
 
 

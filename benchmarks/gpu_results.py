@@ -35,9 +35,10 @@ TOGETHER_NOTES = (
     AGAIN,
 )
 MARK_NOTE = (
-    "Seconds: each run had the device for itself; compilation and validation are in them, the "
-    "checkpoints that follow some epochs are not."
+    "Seconds: each run had the device for itself; validation is in them, and compilation in those "
+    "of a process's first run; the checkpoints that follow some epochs are not."
 )
+ROUNDED = "{} of these runs were rounded to half the bytes once, on their way to another machine."
 RUN_NOTES = (
     "Seconds of an epoch with validation, without the checkpoint that follows it. A process "
     "compiles in the first epoch of its first run, and for longer on a machine that never did.",
@@ -64,7 +65,10 @@ def mark_sections(entries):
         tried = [r for r in found if r.role == "tuning" and r.variant in mark.candidates]
         if tried:
             own = [r for r in found if r.variant in mark.candidates]
-            yield mark_section("on a GPU", own, mark, notes=(MARK_NOTE,))
+            rounded = [e for e in entries if e.get("rounded") and "record" in e]
+            rounded = [r for r in records(rounded) if r.variant in mark.candidates]
+            notes = (MARK_NOTE, ROUNDED.format(len(rounded)))[: 1 + bool(rounded)]
+            yield mark_section("on a GPU", own, mark, notes=notes)
 
 
 def records(entries):
@@ -104,10 +108,11 @@ def _epochs(result, size):
 
 def _attempts(result, size):
     seconds = result["seconds"]
+    usual = seconds.get("as it is")  # not there where that failed
     rows = [
         timed_row(f"{name}: {result['batch'] / median(each):,.0f} images/s", each, ratio=speedup)
         for name, each in seconds.items()
-        for speedup in [ratio(seconds["as it is"], each)]
+        for speedup in [ratio(usual, each) if usual else ""]
     ]
     rows += [Row(what=f"{name}: {why}", median="") for name, why in result["errors"].items()]
     title = f"Ways to make minivit's step faster, {result['way']}, on one {_where(result)}: {size}"

@@ -5,10 +5,12 @@ The folder is all that has to come back from a machine, and all that the next on
 
 import json
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 
+from benchmarks.peers import MODELS
 from minivit.compare import checkpoint_path
 from minivit.records import describe_machine, package_digest
 from minivit.runtime import pick_device
@@ -55,7 +57,7 @@ class Results:
         """There is nothing more to be done: it is there, or this code has failed too often."""
         entry = self.of(job)
         failed = entry.get("failures", 0) >= TRIES and entry["source"] == package_digest()
-        return entry.get("state") == "done" or failed
+        return (entry.get("state") == "done" and not _lacks_a_peer(entry)) or failed
 
     def same_model(self, job):
         """The entries of jobs that train or measure a network of this job's shape, here alone."""
@@ -79,6 +81,14 @@ class Results:
     def key(self, job):
         where = "" if job.kind == "run" else f" on {self.device}"
         return f"{job.kind}-{self.checkpoint(job).stem}{where}"
+
+
+def _lacks_a_peer(entry):
+    """Whether a step was measured where a peer was not installed that is installed here."""
+    if entry["kind"] != "steps" or "seconds" not in entry["result"]:
+        return False
+    there = {name.partition(" ")[0] for name in entry["result"]["seconds"]}
+    return any(find_spec(peer.replace("-", "_")) for peer in MODELS.keys() - there)
 
 
 def epochs_done(path):

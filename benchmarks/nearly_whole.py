@@ -1,9 +1,11 @@
 """Strategies for hypothesis: files that are nearly whole, and JSON with odd values in it."""
 
+import copy
 import json
 import tempfile
 from pathlib import Path
 
+import torch
 from hypothesis import strategies as st
 
 from minivit.storage import DIGEST_KEY, read_safetensors, write_tensors
@@ -58,8 +60,9 @@ def _places(value, path=()):
 
 
 def _replaced(value, changes):
-    value = json.loads(json.dumps(value))
+    value = copy.deepcopy(value)
     for path, new in changes:
+        new = copy.deepcopy(new)  # or it might be put into itself
         if not path:
             return new
         inner = value
@@ -79,15 +82,44 @@ def odd_json(whole):
     return damaged(whole) | texts | deep
 
 
-def odd_metadata(whole):
-    """A safetensors file of minivit's with damaged bytes, or with odd metadata and a digest."""
+def odd_contents(whole):
+    """A safetensors file of minivit's with damaged bytes, or odd contents and a right digest."""
     tensors, notes = as_file(whole, read_safetensors)
     notes = {name: json.loads(note) for name, note in notes.items() if name != DIGEST_KEY}
 
-    def signed(metadata):
+    def signed(metadata=notes, tensors=tensors):
         return as_bytes(lambda path: write_tensors(path, tensors, metadata))
 
-    return damaged(whole) | odd_values(notes).filter(lambda v: isinstance(v, dict)).map(signed)
+    change = st.tuples(st.sampled_from(sorted(tensors)), st.sampled_from(sorted(ODD_TENSORS)))
+    return (
+        damaged(whole)
+        | odd_values(notes).filter(lambda v: isinstance(v, dict)).map(signed)
+        | st.lists(change, min_size=1, max_size=2).map(
+            lambda changes: signed(tensors=_other_tensors(tensors, changes))
+        )
+    )
+
+
+# What may stand in place of a tensor.
+ODD_TENSORS = {
+    "none": lambda tensor: None,
+    "empty": lambda tensor: tensor.flatten()[:0],
+    "one number": lambda tensor: tensor.flatten()[:1],
+    "flat": torch.flatten,
+    "turned": lambda tensor: tensor.movedim(0, -1) if tensor.ndim else tensor[None],
+    "twice as long": lambda tensor: torch.cat([torch.atleast_1d(tensor)] * 2),
+    "whole numbers": torch.Tensor.long,
+    "half as exact": torch.Tensor.half,
+    "complex": lambda tensor: tensor.to(torch.complex64),
+    "not a number": lambda tensor: tensor * float("nan"),
+}
+
+
+def _other_tensors(tensors, changes):
+    found = dict(tensors)
+    for name, kind in changes:
+        found[name] = ODD_TENSORS[kind](tensors[name])
+    return {name: tensor for name, tensor in found.items() if tensor is not None}
 
 
 def as_bytes(write):

@@ -122,7 +122,6 @@ def lines(found, mark=CPU):
     if len(runs) < len(mark.seeds):
         return [*said, f"{len(runs)} of {len(mark.seeds)} final runs: no time yet"]
     level = summarise([r.final_accuracy for r in runs])
-    seconds = [sum(epoch["seconds"] for epoch in r.epochs) for r in runs]
     work = operations(vary(mark.recipe, runs[0].variant))
     reached = "reached" if level.mean >= mark.accuracy else "not reached"
     return [
@@ -130,11 +129,24 @@ def lines(found, mark=CPU):
         f"{100 * mark.accuracy:.0f} % {reached}: {100 * level.mean:.2f} % of the test images after "
         f"the last epoch, mean of n = {level.n} seeds, 95 % interval {100 * level.low:.2f} to "
         f"{100 * level.high:.2f}, standard deviation {100 * level.std:.2f}",
-        f"{mean(seconds):.0f} s of training a run, mean (shortest {min(seconds):.0f} s, longest "
-        f"{max(seconds):.0f} s); {work / 1e12:.0f} TFLOP (matrix products)",
+        *_seconds(runs),
+        f"{work / 1e12:.0f} TFLOP a run (matrix products)",
         f"{runs[0].attention} on {runs[0].base}; {runs[0].data['name']}; {runs[0].variant}; "
-        f"torch {runs[0].versions['torch']}; {runs[0].device}",
+        f"torch {' and '.join(sorted({r.versions['torch'] for r in runs}))}",
     ]
+
+
+def _seconds(runs):
+    """A line for each device, and one for the runs that moved: their seconds are nobody's."""
+    moved = [r for r in runs if ", then " in r.device]
+    for device in sorted({r.device for r in runs if r not in moved}):
+        spent = [sum(e["seconds"] for e in r.epochs) for r in runs if r.device == device]
+        yield (
+            f"{mean(spent):.0f} s of training a run, mean of {len(spent)} (shortest "
+            f"{min(spent):.0f} s, longest {max(spent):.0f} s), on {device}"
+        )
+    if moved:
+        yield f"{len(moved)} runs went from one device to another; their seconds are not quoted"
 
 
 def time_to_sections(**_):

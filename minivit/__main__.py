@@ -19,11 +19,19 @@ def main(words=None):
         return options.run(options) or 0
     except (ValueError, RuntimeError, OSError, ImportError) as error:
         print(f"minivit: {error}", file=sys.stderr)
+        _ends_badly()
         return 1
     except KeyboardInterrupt as interrupt:
+        _ends_badly()
         notes = getattr(interrupt, "__notes__", None) or ["stopped"]
         print("\n" + "\n".join(notes), file=sys.stderr)
         return 130
+
+
+def _ends_badly():
+    from minivit.ranks import ends_badly
+
+    ends_badly()
 
 
 def _parser():
@@ -154,7 +162,8 @@ def _train_folder(options):
     from minivit.storage import write_text
     from minivit.train import TrainConfig, train
 
-    first = join(pick_device(local_device())).is_first
+    ranks = join(pick_device(local_device()))
+    first = ranks.is_first
     cut = {"size": options.size, "workers": options.workers}
     train_set = FolderSet(options.train, min_area=options.min_area, **cut)
     validation = FolderSet(options.validation, **cut)
@@ -193,7 +202,15 @@ def _train_folder(options):
             f"{len(train_set):,} and {len(validation):,} images, {len(train_set.classes)} classes"
         )
     checkpoint = {"checkpoint": out / "checkpoint.safetensors", "callback": say}
-    history = train(net, train_set, validation, config, seed=options.seed, **checkpoint)
+    try:
+        history = train(net, train_set, validation, config, seed=options.seed, **checkpoint)
+    except RuntimeError as error:
+        if ranks.world == 1:
+            raise
+        raise RuntimeError(
+            f"{error}\nWhere that speaks of a connection, another process has ended, and said why. "
+            f"{checkpoint['checkpoint']} holds the last whole epoch: start the same again to go on"
+        ) from error
     if first:
         save_model(net.cpu(), out / "model.safetensors")
         write_text(out / "history.json", json.dumps(asdict(history), default=str, indent=1) + "\n")

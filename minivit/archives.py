@@ -219,7 +219,11 @@ def _fingerprint(path):
 def _decode_all(path, places, files):
     """Decodes into one array (image, 3, height, width)."""
     shape = _decode(path, places[0], files).shape
-    images = np.empty((len(places), *shape), np.uint8)
+    try:
+        images = np.empty((len(places), *shape), np.uint8)
+    except MemoryError as error:
+        size = f"{len(places):,} images of {shape[2]} × {shape[1]} pixels"
+        raise ValueError(f"{path}: {size} do not fit into the memory ({error})") from error
     for i, place in enumerate(places):
         image = _decode(path, place, files)
         if image.shape != shape:

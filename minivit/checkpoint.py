@@ -5,6 +5,7 @@ configuration, model, seed, data, device, and the weights at the start.
 """
 
 import json
+import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import torch
 
 from minivit.model import ViT
-from minivit.runtime import stream
+from minivit.runtime import is_number, stream
 from minivit.saving import check_positions
 from minivit.storage import read_tensors, write_tensors
 
@@ -161,19 +162,52 @@ class Checkpoint:
         return other
 
     def _restore(self, tensors, metadata):
-        self.run.model.load_state_dict(_weights(tensors))
+        epochs = _epochs(metadata["epochs"], self.run.config.epochs)
         # None before the first epoch, nor where the scaler has left out every step so far.
         stepped = any(name.startswith("step/") for name in tensors)
-        state = {
-            index: {moment: tensors[f"{moment}/{name}"] for moment in MOMENTS}
-            for index, name in enumerate(self.trained)
-            if stepped
-        }
+        if epochs and not stepped and not metadata["scaler"]:
+            raise KeyError("AdamW's moments are missing")
+        odd = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+        if odd:
+            raise TypeError(f"{odd[0]} has numbers that are not finite")
+        state = self._moments(tensors) if stepped else {}
+        self.run.model.load_state_dict(_weights(tensors))
         groups = self.run.optimizer.state_dict()["param_groups"]
         self.run.optimizer.load_state_dict({"state": state, "param_groups": groups})
         if metadata["scaler"]:  # empty where gradients needed none: then this one starts anew
             self.run.scaler.load_state_dict(metadata["scaler"])
-        return [EpochRecord(**epoch) for epoch in metadata["epochs"]]
+        return epochs
+
+    def _moments(self, tensors):
+        """What AdamW remembers, by the number of the parameter.
+
+        PyTorch takes any shape here, and its fused step then writes beyond the end of a small one.
+        """
+        shapes = {name: p.shape for name, p in self.run.model.named_parameters()}
+        state = {}
+        for index, name in enumerate(self.trained):
+            state[index] = {moment: tensors[f"{moment}/{name}"] for moment in MOMENTS}
+            for moment, tensor in state[index].items():
+                wanted = () if moment == "step" else shapes[name]
+                if tensor.shape != wanted or not tensor.is_floating_point():
+                    raise TypeError(f"{moment}/{name} is {tensor.dtype} {tuple(tensor.shape)}")
+                if moment != "exp_avg" and not (tensor >= 0).all():
+                    raise TypeError(f"{moment}/{name} has numbers that are not from 0")
+        return state
+
+
+def _epochs(saved, planned):
+    """The EpochRecords of a file; TypeError where they can't be those of so long a run."""
+    epochs = [EpochRecord(**epoch) for epoch in saved]
+    numbers = [epoch.epoch for epoch in epochs]
+    if numbers != [*range(1, len(epochs) + 1)] or len(epochs) > planned:
+        raise TypeError(f"its epochs are {numbers}")
+    for epoch in epochs:
+        for name, value in asdict(epoch).items():
+            is_none = value is None and name.startswith("validation")
+            if not is_none and not (is_number(value) and math.isfinite(value)):
+                raise TypeError(f"{name} of an epoch is {value!r}")
+    return epochs
 
 
 def _identity(run, train_set, eval_set):

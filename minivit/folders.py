@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from minivit.data import check_channels
 from minivit.runtime import cpu_cores, is_count, stream
 
+LONGEST = 50  # times as long as high, or as high as long
 # Of ImageNet's training images, in units of the full range; what torchvision's models take.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -108,9 +109,10 @@ class _Reader(torch.utils.data.Dataset):
         index, seed = key
         file, label = self.samples[index]
         try:
-            with Image.open(file) as opened:
-                image = opened.convert("RGB")
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            image = _open(file)
+        except (
+            Exception
+        ) as error:  # decoders fail in many ways: OSError, RuntimeError, struct.error
             raise ValueError(
                 f"{file}: not a readable image ({error}); replace it, or take it away"
             ) from error
@@ -118,6 +120,18 @@ class _Reader(torch.utils.data.Dataset):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)  # torch.manual_seed would reach a GPU's too
             return self.cut(image), label
+
+
+def _open(file):
+    """The image as RGB; ValueError for one that cutting would not show as it is."""
+    with Image.open(file) as image:
+        short, long = sorted(image.size)
+        if long > LONGEST * short:  # to be cut its shorter side is enlarged, and the other with it
+            raise ValueError(f"{image.width} × {image.height} pixels are no picture")
+        # Pillow cuts off all above 255 there: 16 bits come out white, and 0 to 1 black.
+        if image.mode[0] in "IF":
+            raise ValueError(f"more than 8 bits for a colour (mode {image.mode}); save it with 8")
+        return image.convert("RGB")
 
 
 def _said_plainly(batches):

@@ -10,7 +10,8 @@ from pathlib import PureWindowsPath
 
 SPLITS = ("train", "test")
 SUFFIXES = (".jpg", ".jpeg", ".png")
-LARGEST_FILE = 64 << 20  # a small archive can state files that fill the memory, a "zip bomb"
+# A small archive can state files that fill the memory, a "zip bomb".
+LARGEST_FILE, LARGEST_SUM = 64 << 20, 1 << 30
 # RuntimeError: a zip with a password or an unknown compression. KeyError: a tar's dangling link.
 BROKEN = (OSError, EOFError, RuntimeError, KeyError, tarfile.TarError, zipfile.BadZipFile)
 BROKEN = (*BROKEN, zlib.error, lzma.LZMAError)
@@ -20,15 +21,19 @@ def collect(path):
     """All image files as {(split, class, file name): bytes}.
 
     Raises ValueError for what can't be read to its end, for a path that climbs out of an archive,
-    and for a file of more than LARGEST_FILE bytes.
+    for a file of more than LARGEST_FILE bytes, and for more than LARGEST_SUM of all.
     """
-    files, tops = {}, set()
+    files, tops, total = {}, set(), 0
     try:
         for name, size, read in _entries(path):
             place = _place(path, name)
             if place and read:
                 tops.add(place[:-3])
-                files[place[-3:]] = _limited(read, size, f"{path}: {name}")
+                files[place[-3:]] = data = _limited(read, size, f"{path}: {name}")
+                total += len(data)
+                if total > LARGEST_SUM:
+                    limit = f"more than {LARGEST_SUM >> 20:,} MiB of images"
+                    raise ValueError(f"{path}: {limit}; `minivit.folders` reads them from a folder")
     except BROKEN as error:
         archive = (
             "either it is no archive (tar, tgz, tar.xz, zip), or it is damaged or cut short and "

@@ -7,6 +7,9 @@ any number of ranks is the same run, up to rounding.
 
 import atexit
 import os
+import sys
+import threading
+import time
 from dataclasses import dataclass
 
 import torch
@@ -71,8 +74,32 @@ def join(device):
         return Ranks()
     if not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-        atexit.register(dist.destroy_process_group)
+        atexit.register(leave)
+        if "TORCHELASTIC_RUN_ID" in os.environ:
+            threading.Thread(target=_end_with_torchrun, args=(os.getppid(),), daemon=True).start()
     return Ranks(dist.get_rank(), dist.get_world_size())
+
+
+def leave():
+    """Ends the group, when the process ends well.
+
+    Not after an error: nccl would wait here for the other ranks, they wait for this one's
+    gradients, and torchrun, which ends all when one process fails, would not hear of it.
+    """
+    if dist.is_initialized() and getattr(sys, "last_type", None) is None:
+        dist.destroy_process_group()
+
+
+def ends_badly():
+    """To be called before an exit after an error that was caught: see `leave`."""
+    atexit.unregister(leave)
+
+
+def _end_with_torchrun(parent):
+    """Ends this process when torchrun is killed: started anew, two groups would write one file."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def local_device(asked=None):

@@ -1,13 +1,18 @@
-"""One training under torchrun, for test_ranks.py: OUT PRECISION [CHECKPOINT [DIE]].
+"""One training under torchrun, for test_ranks.py: OUT PRECISION [CHECKPOINT [WAY]].
 
-Writes the losses of each epoch and the weights; with DIE, the last rank ends itself in epoch 3.
+Writes the losses of each epoch and the weights. With a WAY the last rank ends itself in epoch 3:
+"die" at once, "raise" with an error. "wait": all ranks write their number beside OUT there, and
+go on for ever.
 """
 
 import importlib
 import os
 import sys
+import time
+from pathlib import Path
 
 import torch
+import torch.distributed
 
 from minivit.augment import Augment
 from minivit.data import cifar10
@@ -21,7 +26,7 @@ MODEL = ViTConfig(dim=32, depth=2, heads=2, patch_size=8)
 AUGMENT = Augment(crop=2, cutout=4, mixup=0.5)
 
 
-def run(precision, checkpoint=None, die=False):
+def run(precision, checkpoint=None, way="", out=None):
     """Returns (loss of each epoch, weights) of three epochs of ten steps on generated images."""
     if precision == "float64":
         whole = train_module.epoch_batches
@@ -30,12 +35,20 @@ def run(precision, checkpoint=None, die=False):
             return ((x.double(), y.double()) for x, y in whole(*args, **kwargs))
 
         train_module.epoch_batches = doubled
-    if die:
+    if way:
         step, count = train_module._train_step, iter(range(10**6))
+        # As nccl may, for as long as other ranks wait for this one's gradients.
+        torch.distributed.destroy_process_group = lambda: time.sleep(600)
 
         def dying(*args):
-            last = int(os.environ["WORLD_SIZE"]) - 1
-            if next(count) == 25 and int(os.environ["RANK"]) == last:
+            rank, last = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]) - 1
+            here = next(count) == 25
+            if here and way == "wait":
+                Path(f"{out}.{rank}").write_text(str(os.getpid()))
+                time.sleep(600)
+            if here and rank == last:
+                if way == "raise":
+                    raise ValueError("an image can't be read")
                 os._exit(7)
             return step(*args)
 
@@ -53,6 +66,6 @@ def run(precision, checkpoint=None, die=False):
 if __name__ == "__main__":
     out, precision, *rest = sys.argv[1:]
     torch.set_num_threads(1)
-    losses, weights = run(precision, *rest[:1], die=len(rest) > 1)
+    losses, weights = run(precision, *rest, out=out)
     if os.environ.get("RANK", "0") == "0":
         write_tensors(out, weights, {"losses": losses})

@@ -516,6 +516,29 @@ def test_a_file_that_would_fill_the_memory_is_refused(tmp_path, kind, monkeypatc
         cifar10(path)
 
 
+@pytest.mark.parametrize("kind", ["a.tar.xz", "a.zip", "folder"])
+def test_many_files_that_would_fill_the_memory_together_are_refused(tmp_path, kind, monkeypatch):
+    path = write(tmp_path / kind, small_files())
+    total = sum(map(len, small_files().values()))
+    monkeypatch.setattr(image_files, "LARGEST_SUM", total)
+    assert len(image_files.collect(path)) == len(small_files())
+    monkeypatch.setattr(image_files, "LARGEST_SUM", total - 1)
+    with pytest.raises(ValueError, match="more than 0 MiB of images"):
+        image_files.collect(path)
+
+
+def test_images_that_do_not_fit_into_the_memory_are_a_sentence(tmp_path, monkeypatch):
+    """The first says how large all must be: a small archive may ask for terabytes."""
+
+    def no_memory(shape, kind):
+        raise MemoryError(f"Unable to allocate {np.prod(shape)} bytes")
+
+    path = write(tmp_path / "a.zip", small_files())
+    monkeypatch.setattr(archives.np, "empty", no_memory)
+    with pytest.raises(ValueError, match="8 images of 32 × 32 pixels do not fit into the memory"):
+        cifar10(path)
+
+
 @pytest.mark.parametrize("data", [b"", b"This is no archive. " * 100])
 def test_what_is_no_archive_is_refused(tmp_path, data):
     path = tmp_path / "a.tar.xz"

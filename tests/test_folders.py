@@ -157,6 +157,32 @@ def test_an_unreadable_image_is_named(folder, tmp_path):
 
 
 @pytest.mark.parametrize(
+    "image, said",
+    [
+        (Image.new("I;16", (8, 8), 30_000), "more than 8 bits for a colour .mode I;16"),
+        (Image.new("F", (8, 8), 0.5), "more than 8 bits for a colour .mode F"),
+        (Image.new("1", (2000, 8)), "2000 × 8 pixels are no picture"),
+    ],
+)
+def test_an_image_that_would_not_be_shown_as_it_is_is_refused(tmp_path, image, said):
+    """Pillow makes 16 bits white and fractions black; a thin line would fill the memory."""
+    (tmp_path / "red").mkdir()
+    image.save(tmp_path / "red" / "odd.tiff")
+    odd = FolderSet(tmp_path, size=32, workers=0)
+    with pytest.raises(ValueError, match=rf"odd\.tiff: not a readable image \({said}"):
+        list(eval_batches(odd, 1, "cpu"))
+
+
+def test_any_error_of_a_decoder_names_the_file(folder, monkeypatch):
+    def fails(file):
+        raise NotImplementedError("unknown block")
+
+    monkeypatch.setattr("minivit.folders.Image.open", fails)
+    with pytest.raises(ValueError, match=r"0\.png: not a readable image \(unknown block\)"):
+        list(eval_batches(read(folder), 1, "cpu"))
+
+
+@pytest.mark.parametrize(
     ("options", "words"),
     [({"size": 0}, "size is 0"), ({"size": 8, "min_area": 2.0}, "min_area is 2.0")],
 )

@@ -282,6 +282,31 @@ def test_a_run_that_moved_to_another_device_says_so_and_gives_no_seconds(
     assert not gpu_results._quotable(entry) and gpu_queue.epoch_seconds(run(1), results) is None
 
 
+def test_a_run_that_failed_once_goes_on_where_it_was_on_the_next_machine(results, tmp_path, out):
+    """A card that breaks is no reason to train for an hour again."""
+    gpu_queue.note(run(), *do(run(), -math.inf, None, results.task), results)
+    gpu_queue.note(run(), "failed", "the card broke", results)
+    gpu_queue.keep(lambda _: [run()], results, out, results.task.folder)
+    assert list(unpack(out, tmp_path / "next").values()) == [False]
+    gpu_queue.note(run(), "failed", "the card broke", results)  # as often as it may
+    gpu_queue.keep(lambda _: [run()], results, out, results.task.folder)
+    assert unpack(out, tmp_path / "third") == {}
+
+
+def test_a_step_is_measured_again_where_a_peer_was_missing(results, monkeypatch):
+    job = Job(kind="steps", arm=run().arm, seconds=10)
+    some = {"minivit eager": [0.1], "timm eager": [0.1], "vit-pytorch eager": [0.1]}
+    results.put(job, state="done", result={"seconds": some})
+    here = {"torchvision"}
+    monkeypatch.setattr(gpu_state, "find_spec", here.__contains__)
+    assert not results.settled(job)
+    here.clear()
+    assert results.settled(job), "it is not installed here either"
+    here.add("torchvision")
+    results.put(job, result={"seconds": some | {"torchvision eager": [0.1]}})
+    assert results.settled(job)
+
+
 def test_a_run_that_lost_its_checkpoint_forgets_where_it_was(results, tmp_path):
     kind, content = do(run(), -math.inf, None, results.task)
     gpu_queue.note(run(), kind, content, results)
@@ -540,6 +565,10 @@ def test_other_ways_of_a_step_are_measured_and_what_fails_is_named(results, monk
     assert "without flash" in "\n".join(gpu_report.report(results))
     rows = gpu_results._attempts(result, "a size").rows
     assert len(rows) == 3 and rows[0].ratio.startswith("1.00×")
+    del result["seconds"]["as it is"]  # as where that failed
+    results.put(job, state=kind, **content)
+    assert "without flash" in "\n".join(gpu_report.report(results))
+    assert not any(row.ratio for row in gpu_results._attempts(result, "a size").rows)
 
 
 # What comes back

@@ -1,16 +1,20 @@
 """Several ranks train the same run as one process, and a rank that dies ends all."""
 
+import contextlib
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from ranks_training import run, train_module
 
+from minivit.__main__ import main
 from minivit.augment import Augment
 from minivit.data import cifar10, epoch_batches
-from minivit.ranks import Ranks, join, local_device
+from minivit.ranks import Ranks, join, leave, local_device
 from minivit.runtime import pick_device
 from minivit.storage import read_tensors
 
@@ -27,10 +31,14 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-def torchrun(*words, ranks=2):
+def torchrun(*words, ranks=2, limit=600):
+    command = torchrun_words(*words, ranks=ranks)
+    return subprocess.run(command, capture_output=True, text=True, timeout=limit)
+
+
+def torchrun_words(*words, ranks=2):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc-per-node", str(ranks), SCRIPT, *words]
-    return subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=600)
+    return list(map(str, [*command, "--nproc-per-node", ranks, SCRIPT, *words]))
 
 
 def test_two_ranks_take_the_steps_of_one_in_float64(tmp_path, monkeypatch):
@@ -58,6 +66,62 @@ def test_ranks_that_die_and_others_that_go_on_have_the_losses_of_one(tmp_path, b
     assert done.returncode == 0, done.stderr
     _, metadata = read_tensors(tmp_path / "out")
     assert metadata["losses"] == pytest.approx(losses, abs=1e-5)
+
+
+def test_a_rank_with_an_error_ends_all_though_its_farewell_would_hang(tmp_path):
+    """It used to end the group on its way out; with nccl that waits for ranks that wait for it."""
+    done = torchrun(tmp_path / "out", "float32", tmp_path / "checkpoint", "raise", limit=120)
+    assert done.returncode != 0 and "an image can't be read" in done.stderr
+    assert len(read_tensors(tmp_path / "checkpoint")[1]["epochs"]) == 2
+
+
+def test_ranks_end_when_torchrun_is_killed(tmp_path):
+    words = torchrun_words(tmp_path / "out", "float32", tmp_path / "checkpoint", "wait")
+    agent = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    notes = [tmp_path / f"out.{rank}" for rank in range(2)]
+    assert soon(lambda: all(note.exists() and note.read_text() for note in notes), 300)
+    ranks = [psutil.Process(int(note.read_text())) for note in notes]
+    agent.kill()
+    agent.wait()
+    try:
+        assert soon(lambda: not any(map(is_alive, ranks)), 30), "they live on"
+    finally:
+        for rank in ranks:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                rank.kill()
+
+
+def is_alive(process):
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.status() != psutil.STATUS_ZOMBIE  # whose new parent may not ask for it
+    return False
+
+
+def soon(is_so, seconds):
+    """Whether it comes true within so long."""
+    end = time.monotonic() + seconds
+    while not is_so() and time.monotonic() < end:
+        time.sleep(0.2)
+    return is_so()
+
+
+def test_a_group_is_left_when_all_went_well_alone(monkeypatch):
+    left = []
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: left.append(True))
+    monkeypatch.setattr(sys, "last_type", ValueError, raising=False)
+    leave()
+    assert left == []
+    monkeypatch.setattr(sys, "last_type", None)
+    leave()
+    assert left == [True]
+
+
+def test_a_command_that_fails_does_not_leave_it(monkeypatch, tmp_path, capsys):
+    told = []
+    monkeypatch.setattr("minivit.ranks.ends_badly", lambda: told.append(True))
+    assert main(["inspect", str(tmp_path / "none.safetensors")]) == 1 and told == [True]
+    assert "no such file" in capsys.readouterr().err
 
 
 def batches(share, augment):

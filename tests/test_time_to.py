@@ -56,7 +56,25 @@ def test_the_mean_of_test_images_decides(accuracy, word):
     assert word in said[1] and f"{100 * accuracy:.2f} %" in said[1] and "n = 10" in said[1]
     epochs = int(CPU.candidates[0].rpartition("=")[2])
     assert said[2].startswith(f"{epochs} s of training")  # a made-up epoch takes one second
-    assert said[3].startswith("mimetic on torch_default; ")  # whose time it is
+    assert said[-1].startswith("mimetic on torch_default; ")  # whose time it is
+
+
+def test_seconds_of_one_device_are_not_mixed_with_those_of_another():
+    found = runs(CPU.candidates[0], CPU.accuracy)
+    devices = ["a card"] * 4 + ["another card"] * 5 + ["a card, then another card"]
+    slow = [
+        replace(
+            r,
+            device=device,
+            epochs=[e | {"seconds": 10.0 if device == "another card" else 1.0} for e in r.epochs],
+        )
+        for r, device in zip(found, devices, strict=True)
+    ]
+    _, _, one, other, moved, *_ = time_to.lines(tried(CPU.to_reach) + slow)
+    epochs = len(found[0].epochs)
+    assert one.startswith(f"{epochs} s of training a run, mean of 4 (") and "on a card" in one
+    assert other.startswith(f"{10 * epochs} s of training a run, mean of 5 (")
+    assert moved == "1 runs went from one device to another; their seconds are not quoted"
 
 
 def test_one_good_seed_is_not_enough():

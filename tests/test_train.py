@@ -780,11 +780,61 @@ def test_a_checkpoint_may_have_no_moments_but_not_some(tmp_path):
     interrupted(1, sets=(a_set(), None), checkpoint=file)
     tensors, metadata = read_tensors(file)
     weights = {name: each for name, each in tensors.items() if name.startswith("model/")}
-    for kept, message in ((tensors.keys() - {"step/head.bias"}, "not a checkpoint"), (weights, "")):
-        write_tensors(file, {name: tensors[name] for name in kept}, metadata)
+    scaled = {"scaler": {"scale": 1.0, "growth_factor": 2.0, "backoff_factor": 0.5}}
+    for kept, scaler, message in (
+        (tensors.keys() - {"step/head.bias"}, scaled, "not a checkpoint"),
+        (weights, {}, "not a checkpoint.*moments are missing"),
+        (weights, scaled, ""),
+    ):
+        write_tensors(file, {name: tensors[name] for name in kept}, metadata | scaler)
         refused = pytest.raises(ValueError, match=message) if message else nullcontext()
         with refused:
             assert len(train(a_model(), a_set(), None, CONFIG, checkpoint=file).epochs) == 4
+
+
+@pytest.mark.parametrize(
+    "name, change",
+    [
+        ("exp_avg/head.weight", lambda t: t[:0]),
+        ("exp_avg_sq/head.weight", lambda t: t.flatten()[:1]),
+        ("exp_avg/head.weight", lambda t: t.mT),
+        ("exp_avg/head.weight", lambda t: t.long()),
+        ("step/head.weight", lambda t: t[None][:0]),
+        ("exp_avg/head.weight", lambda t: t * float("nan")),
+        ("exp_avg_sq/head.weight", lambda t: t - 1),
+        ("model/head.weight", lambda t: t * float("inf")),
+    ],
+)
+def test_odd_moments_are_refused_and_the_model_stays(tmp_path, name, change):
+    """PyTorch's fused step would write beyond their end."""
+    file, model = tmp_path / "run.safetensors", a_model()
+    interrupted(1, sets=(a_set(), None), checkpoint=file)
+    tensors, metadata = read_tensors(file)
+    write_tensors(file, tensors | {name: change(tensors[name])}, metadata)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    with pytest.raises(ValueError, match=f"not a checkpoint of train.*{name} (is torch|has)"):
+        train(model, a_set(), None, CONFIG, checkpoint=file)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        [{"epoch": 2}],
+        [{"epoch": "x"}],
+        [{"train_loss": None}],
+        [{"seconds": float("nan")}],
+        [{"epoch": n} for n in range(1, 6)],  # CONFIG has 4
+    ],
+)
+def test_epochs_that_are_none_of_this_run_are_refused(tmp_path, changes):
+    file = tmp_path / "run.safetensors"
+    interrupted(1, sets=(a_set(), None), checkpoint=file)
+    tensors, metadata = read_tensors(file)
+    (first,) = metadata["epochs"]
+    write_tensors(file, tensors, metadata | {"epochs": [first | each for each in changes]})
+    with pytest.raises(ValueError, match="not a checkpoint of train"):
+        train(a_model(), a_set(), None, CONFIG, checkpoint=file)
 
 
 def test_fixed_positions_that_were_changed_are_not_lost_in_a_checkpoint(tmp_path):
