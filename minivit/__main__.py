@@ -109,10 +109,12 @@ def _compare(options):
         for attention in _unique(options.arms or DEFAULT_ARMS)
         for seed in _unique(options.seeds)
     ]
+    epochs = arms[0].recipe(recipe).training.epochs  # a variant that is none is said at once
+    if options.processes is not None and options.processes < 1:
+        raise ValueError(f"processes is {options.processes}; it must be at least 1")
     folder = Path(options.out)
     print("reading the images; the first time they are decoded, which takes a while", flush=True)
     task = prepare(recipe, cifar10(options.data, options.source), folder, role=options.role)
-    epochs = arms[0].recipe(recipe).training.epochs
     print(f"{task.source}: {len(arms)} runs of {epochs} epochs")
     if not options.variant:
         times = math.ceil(len(arms) / 2)

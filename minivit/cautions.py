@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jaxtyping
 import torch
+from torch.nn.parallel import DistributedDataParallel
 
 from minivit.layers import branch_scale, norms_after
 from minivit.schedule import POSITION_TABLES
@@ -19,12 +20,13 @@ SMALL_SCALE = 0.1  # of a LayerScale
 SMALL_POSITIONS = 0.1  # standard deviation; the sin-cos table has 0.7, timm's positions 0.02
 
 
-def warn_of_surroundings(model, layers):
-    """Warns of post-norm blocks, of a LayerScale near 0, and of positions that start small.
+def warn_of_surroundings(model, layers, generator):
+    """Warns of post-norm blocks, of a LayerScale near 0, of positions that start small, of ranks.
 
     The warnings point at the line outside of this package that called into it.
     """
     said = [*_of_norms(model, layers), *_of_layer_scale(model, layers), *_of_positions(model)]
+    said += _of_ranks(model) if generator is None else []
     # Python 3.12 has skip_file_prefixes for this.
     frame, level = sys._getframe(), 1
     while frame.f_back and frame.f_code.co_filename.startswith(NOT_THE_CALLER):
@@ -47,6 +49,14 @@ def _of_layer_scale(model, layers):
         yield (
             f"a LayerScale of {scale:g} multiplies what attention gives, the −I of OV too: of what "
             "is written here the model sees next to nothing until it has grown"
+        )
+
+
+def _of_ranks(model):
+    if isinstance(model, DistributedDataParallel):
+        yield (
+            "each process of a DistributedDataParallel draws from a generator of its own, and its "
+            "weights part: give all a generator of one seed, or initialize before wrapping"
         )
 
 

@@ -104,11 +104,7 @@ def normalized_places(model, grid=None) -> Float[Tensor, "patch dim"]:
 
     ValueError as in `impulse_`.
     """
-    table = getattr(model, "pos_embed", None)
-    if not torch.is_tensor(table):
-        raise ValueError(f"{type(model).__name__} has no table of positions called pos_embed")
-    rows = table.detach()[0].float().cpu()
-    grid = patch_grid(model, grid)
+    rows, grid = position_table(model), patch_grid(model, grid)
     patches = math.prod(grid or _square(rows))
     if not 0 <= len(rows) - patches <= 1:
         kind = f"a grid of {grid[0]} × {grid[1]}" if grid else "a square grid"
@@ -117,9 +113,19 @@ def normalized_places(model, grid=None) -> Float[Tensor, "patch dim"]:
             f"are expected{'' if grid else ', or give grid=(rows, columns)'}"
         )
     places = rows[-patches:]
+    if not places.isfinite().all():
+        raise ValueError("the position table has numbers that are not finite")
     if (places - places.mean(0)).abs().max() < 1e-8:
         raise ValueError("all patches have the same position; give the model its base first")
     return F.layer_norm(places, places.shape[1:], eps=0.0)
+
+
+def position_table(model) -> Float[Tensor, "row dim"]:
+    """The model's table of positions; ValueError where it has none called pos_embed."""
+    table = getattr(model, "pos_embed", None)
+    if not torch.is_tensor(table):
+        raise ValueError(f"{type(model).__name__} has no table of positions called pos_embed")
+    return table.detach()[0].float().cpu()
 
 
 def _square(places):

@@ -11,8 +11,8 @@ factors. `norm_matched_` and `rotated_` are controls: the same sizes, without th
 
 Read from the top: `Mimetic` (four numbers), `mimetic_factors` (the method), `_write_` (how a layer
 stores them), `mimetic_` (all layers of a model), then the controls, and the arms of a comparison.
-All work in place, return the model, and take a CPU `generator` (None: torch's global one), so that
-one seed gives the same noise wherever the model lives.
+What ends in _ works in place; what takes a model returns it. All take a CPU `generator` (None:
+torch's global one), so that one seed gives the same noise wherever the model lives.
 """
 
 import math
@@ -128,7 +128,9 @@ def mimetic_(model, settings=Mimetic(), *, qk=True, ov=True, generator=None):
 
     qk, ov: False leaves that pair of weights as it is; the other gets the same noise as without it.
     A layer that pools with a learned query can't be told from self-attention by its weights: leave
-    it out, as in mimetic_(model.blocks). ViT-B/16 takes 15 to 20 seconds on two CPU cores.
+    it out, as in mimetic_(model.blocks), which sees no positions and warns of none. ViT-B/16 takes
+    some 20 seconds on two CPU cores. Ranks of a DistributedDataParallel each draw their own: give
+    all a generator of one seed, or initialize before the model is wrapped.
 
     Raises ValueError, before anything is written, where `layers.attention_layers` does and for
     weights that can't be written (on meta, sharded, of inference mode).
@@ -159,7 +161,7 @@ def _rewrite_(model, settings, qk, ov, generator, control=None):
     layers = attention_layers(model)
     for layer in layers:
         check_layer(layer.qkv, layer.proj, layer.heads, f"{layer.name}: ")
-    warn_of_surroundings(model, layers)
+    warn_of_surroundings(model, layers, generator)
     sizes = [(len(layer.proj), layer.heads) for layer in layers]
     factors = [mimetic_factors(*size, settings, qk, ov, generator) for size in sizes]
     if control is not None:
@@ -248,10 +250,17 @@ def initialize_(model, base, attention, *, seed):
     """One arm: the base drawn from stream (seed, "weights"), attention from (seed, "attention").
 
     Arms of one seed on one base therefore differ in attention weights alone. Raises ValueError for
-    a name that BASES or ATTENTION does not have.
+    a name that BASES or ATTENTION does not have, and, before anything is written, for a model whose
+    attention can't be.
     """
     for name, known in ((base, BASES), (attention, ATTENTION)):
         if name not in known:
             raise ValueError(f"{name!r} is not one of {', '.join(known)}")
+    if attention != "plain":
+        attention_layers(model)
+    if attention == "impulse":
+        from minivit.impulse import position_table
+
+        position_table(model)
     BASES[base](model, generator=stream(seed, "weights"))
     return ATTENTION[attention](model, generator=stream(seed, "attention"))

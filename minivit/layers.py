@@ -26,6 +26,7 @@ SEPARATE = re.compile(
     re.IGNORECASE,
 )
 YOURSELF = "to mimetic_attention_(qkv, proj, heads) or mimetic_attention_((q, k, v), proj, heads)"
+COMPUTED = "computes its weights from others (weight_norm, pruning, …)"
 # Arguments of forward by which positions come into the logits.
 PLACES = re.compile(r"rope|rotary|pos(_|ition|$)|freqs|bias")
 
@@ -76,9 +77,11 @@ def attention_layers(model) -> list[AttentionLayer]:
 
     Known are nn.MultiheadAttention (torchvision's ViT), which is taken for self-attention, and any
     module that has `qkv`, `proj` and `num_heads`, no other parameters, and gives what softmax
-    attention with these gives, causal or not (minivit's and timm's ViT). Raises ValueError for a
-    model without attention, for layers that share a weight, for sharded weights, and, with its
-    name, for attention of another kind: what this package says of W_Q W_Kᵀ would not hold there.
+    attention with these gives, causal or not (minivit's and timm's ViT); a copy of it is tried on
+    six tokens. What is named quite differently is passed over: look at what is listed. Raises
+    ValueError for a model without attention, for layers that share a weight, for sharded weights,
+    and, with its name, for attention of another kind: what this package says of W_Q W_Kᵀ would not
+    hold there.
     """
     if not isinstance(model, nn.Module):
         raise ValueError(f"a model is expected, an nn.Module, and not {type(model).__name__}")
@@ -129,7 +132,8 @@ def block_around(model, layer_name):
 def branch_scale(model, layer):
     """The mean size of the LayerScale behind a layer, as timm has it; 1 where there is none."""
     block = block_around(model, layer.name)
-    gamma = getattr(getattr(block, "ls1", getattr(block, "ls", None)), "gamma", None)
+    scales = (getattr(block, name, None) for name in ("ls1", "ls", "layer_scale_1", "layer_scale"))
+    gamma = getattr(next((each for each in scales if each is not None), None), "gamma", None)
     return 1.0 if gamma is None else gamma.detach().abs().mean().item()
 
 
@@ -215,10 +219,10 @@ def _read_layer(name, module):
 
 
 def _unknown(name, module, reason):
-    return ValueError(
-        f"{name!r} ({type(module).__name__}) {reason}; if it weighs tokens by W_Q W_Kᵀ all the "
-        f"same, give its weights {YOURSELF}"
-    )
+    yours = f"if it weighs tokens by W_Q W_Kᵀ all the same, give its weights {YOURSELF}"
+    if reason == COMPUTED:  # what is written into such a weight would be lost
+        yours = "initialize before that is put on, or take it off meanwhile"
+    return ValueError(f"{name!r} ({type(module).__name__}) {reason}; {yours}")
 
 
 def _why_unknown_torchs(module):
@@ -264,7 +268,7 @@ def _why_unknown(module):
 def _why_not_own(*weights):
     """Writing into a weight that is computed from other parameters changes nothing."""
     computed = [name for holder, name in weights if name not in holder._parameters]
-    return "computes its weights from others (weight_norm, pruning, …)" if computed else None
+    return COMPUTED if computed else None
 
 
 def _is_identity(module, part):

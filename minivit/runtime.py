@@ -124,8 +124,9 @@ def in_eval_mode(model):
     try:
         yield model
     finally:
-        for module, mode in modes:
-            module.training = mode
+        for module, mode in modes:  # parents first: train() sets their children, too
+            if module.training != mode:
+                module.train(mode)  # and not the attribute: some work in train(), as LoRA does
 
 
 def uncompiled(model):

@@ -126,6 +126,10 @@ def train(
     _check_fits(model, train_set)
     if eval_set is not None:
         _check_fits(model, eval_set)
+        if [*eval_set.classes] != [*train_set.classes]:
+            raise ValueError(
+                f"{train_set.name} and {eval_set.name} have other classes, or in another order"
+            )
     if not is_whole(seed):
         raise ValueError(f"seed is {seed!r}; it must be an int")
     device = pick_device(local_device(device))
@@ -161,7 +165,8 @@ def evaluate(
     """Returns the Evaluation of `model` on every image, by default where the model lies.
 
     device: where the model goes, and stays. precision: as in TrainConfig. Each module's train or
-    eval mode is restored.
+    eval mode is restored. Raises ValueError for a model that is none of minivit's ViTs, and for
+    images that do not fit it.
     """
     _check_fits(model, image_set)
     device = next(model.parameters()).device if device is None else pick_device(device)
@@ -266,6 +271,11 @@ def _check_fits(model, image_set):
     config = getattr(model, "config", None)
     if not isinstance(config, ViTConfig):
         kind = f"{type(model).__module__.partition('.')[0]}'s {type(model).__name__}"
+        if isinstance(getattr(getattr(model, "module", None), "config", None), ViTConfig):
+            raise ValueError(
+                f"{kind} is around the model: give model.module, and for several "
+                "processes start the script with torchrun, which train() wraps it for"
+            )
         raise ValueError(f"{kind} has no ViTConfig of minivit; minivit trains its own ViT")
     if not hasattr(image_set, "image_shape"):
         kind = type(image_set).__name__

@@ -1,5 +1,7 @@
 """Tries an attention module on a few tokens: what names and shapes do not tell, its output does."""
 
+import copy
+
 import torch
 from torch import nn
 
@@ -36,6 +38,7 @@ def what_differs(module, layer):
     whole = known.forward(x)
     windows = known.forward(x.view(2, 3, dim)).view(1, 6, dim)
     failures, has_answered = [], False
+    module = _twin(module)
     with in_eval_mode(module):
         for given, back, expected in (
             (x, lambda y: y, (whole,)),
@@ -57,6 +60,21 @@ def what_differs(module, layer):
     if has_answered:
         return "gives other tokens than softmax attention with its weights"
     return f"could not be tried on six tokens ({failures[0]})"
+
+
+def _twin(module):
+    """A copy without hooks: what an attention keeps of the tokens, and who listens, stay its own.
+
+    The module itself where it holds what can't be copied.
+    """
+    try:
+        twin = copy.deepcopy(module)
+    except Exception:
+        return module
+    for each in twin.modules():
+        each._forward_hooks.clear()
+        each._forward_pre_hooks.clear()
+    return twin
 
 
 class _Bare(nn.Module):

@@ -4,6 +4,7 @@ from itertools import combinations
 from numbers import Integral
 
 import torch
+from torch import nn
 
 from minivit.layers import is_sharded
 
@@ -22,7 +23,8 @@ def check_layer(qkv, proj, heads, name=""):
         found = f"qkv {', '.join(map(str, shapes[:-1]))} and proj {shapes[-1]}"
         raise ValueError(
             f"{name}{found}; expected (3 · dim, dim), or three (dim, dim), and (dim, dim): as many "
-            "heads of key and value as of query, each dim / heads wide"
+            "heads of key and value as of query, each dim / heads wide (where a layer stores "
+            "x @ W, give weight.T)"
         )
     for part in parts:
         if part.is_meta:
@@ -33,14 +35,24 @@ def check_layer(qkv, proj, heads, name=""):
             raise ValueError(f"{name}weights are {part.dtype}, not floating point")
         if part.is_inference():
             raise ValueError(f"{name}weights were made in inference mode: nothing may change them")
-        whole = part._base if part._is_view() else part
-        if whole.grad_fn is not None:  # of torch.cat, .to(…), a product
+        if _whole(part).grad_fn is not None:  # of torch.cat, .to(…), a product
             raise ValueError(f"{name}a tensor computed from weights is given: it is none of them")
         if 0 in part.stride():
             raise ValueError(f"{name}rows of a weight are one in memory (expand); give its own")
     if any(_overlap(*pair) for pair in combinations(parts, 2)):
         raise ValueError(f"{name}one weight is given twice; what is written first would be lost")
+    if len({isinstance(_whole(part), nn.Parameter) for part in parts}) > 1:
+        raise ValueError(
+            f"{name}some of these are parameters and some are not, so computed from others "
+            "(weight_norm, pruning, torch.cat): what is written there would be lost; initialize "
+            "before that is put on"
+        )
     check_heads(heads, dim, name)
+
+
+def _whole(tensor):
+    """What a view is one of."""
+    return tensor._base if tensor._is_view() else tensor
 
 
 def _overlap(a, b):

@@ -58,6 +58,20 @@ def test_an_arm_that_is_named_twice_is_run_once(tmp_path, capsys):
     assert ": 1 runs of" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["--processes", "0"], "processes is 0"),
+        (["--variant", "heads=5"], "dim 32 is not divisible by heads 5"),
+        (["--learning-rate", "0"], "learning_rate is 0"),
+    ],
+)
+def test_what_can_t_be_run_is_said_before_images_are_read(monkeypatch, capsys, words, said):
+    monkeypatch.setattr("minivit.data.cifar10", lambda *_: pytest.fail("images were read"))
+    assert main(["compare", "--scale", "smoke", *words]) == 1
+    assert said in capsys.readouterr().err
+
+
 @pytest.mark.integration
 def test_the_laptop_scale_has_enough_generated_images(tmp_path):
     from minivit.compare import prepare

@@ -306,6 +306,13 @@ def test_tables_that_are_none():
     fresh = ViT(ViTConfig(dim=32, heads=2, depth=1))
     with pytest.raises(ValueError, match="same position; give the model its base first"):
         minivit.impulse.impulse_(fresh)
+    whole = ViT(ViTConfig(dim=32, heads=2, depth=1))
+    with torch.no_grad():
+        whole.pos_embed.normal_()[0, 3, 5] = float("nan")
+    before = whole.blocks[0].attn.qkv.weight.clone()
+    with pytest.raises(ValueError, match="numbers that are not finite"):
+        minivit.impulse.impulse_(whole)
+    assert torch.equal(whole.blocks[0].attn.qkv.weight, before)
     fresh.pos_embed = nn.Parameter(torch.randn(1, 7, 32))
     with pytest.raises(ValueError, match="7 rows; a grid of 8 × 8 and at most a class token"):
         minivit.impulse.impulse_(fresh)

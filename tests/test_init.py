@@ -464,6 +464,47 @@ def test_what_is_no_weight_of_a_model_is_refused():
     assert all(map(torch.equal, before, (q, v, proj)))
 
 
+def test_a_frozen_computed_weight_is_not_taken_for_one_that_can_be_written():
+    """Without a gradient nothing tells it from another tensor, but that proj is a parameter."""
+    layer = attention_layers(tiny_vit("minivit", dim=32, heads=4))[0]
+    before = layer.proj.detach().clone()
+    held = torch.nn.Linear(32, 96)
+    torch.nn.utils.parametrizations.weight_norm(held).requires_grad_(False)
+    with pytest.raises(ValueError, match="some of these are parameters and some are not"):
+        minivit.init.mimetic_attention_(held.weight, layer.proj, 4)
+    assert torch.equal(layer.proj, before)
+
+
+@pytest.mark.parametrize("attention", [*minivit.init.ATTENTION])
+def test_an_arm_that_a_model_can_t_take_leaves_it_as_it_was(attention):
+    """The base comes first, and used to be written before attention was refused."""
+    impulse = attention == "impulse"
+    model = tiny_vit("torchvision" if impulse else "minivit")
+    if not impulse:
+        torch.nn.utils.parametrizations.weight_norm(model.blocks[1].attn.qkv)
+    before = {name: each.clone() for name, each in model.state_dict().items()}
+    with pytest.raises(ValueError, match=r"no table of positions|computes its weights from others"):
+        minivit.init.initialize_(model, "torch_default", attention, seed=0)
+    assert all(torch.equal(each, before[name]) for name, each in model.state_dict().items())
+
+
+def test_ranks_that_draw_each_their_own_are_warned_of():
+    model = tiny_vit("minivit")
+    minivit.bases.torch_default_(model)
+    store = torch.distributed.HashStore()
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        wrapped = torch.nn.parallel.DistributedDataParallel(model)
+        with pytest.warns(UserWarning, match="each process of a DistributedDataParallel draws"):
+            minivit.init.mimetic_(wrapped)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            warnings.filterwarnings("ignore", message="positions")
+            minivit.init.mimetic_(wrapped, generator=generator())
+    finally:
+        torch.distributed.destroy_process_group()
+
+
 def test_columns_of_one_matrix_share_nothing():
     """As in a layer that stores x @ W: query, key and value side by side, each given as its .T."""
     W, proj = torch.zeros(32, 96), torch.zeros(32, 32)

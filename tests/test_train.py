@@ -845,6 +845,37 @@ def test_fixed_positions_that_were_changed_are_not_lost_in_a_checkpoint(tmp_path
     assert not list(tmp_path.iterdir())
 
 
+def test_a_module_that_works_in_train_is_put_back_by_train():
+    """As LoRA's layers merge their weights in eval mode, and part them again in train mode."""
+
+    class Merging(torch.nn.Linear):
+        merged = False
+
+        def train(self, mode=True):
+            self.merged = not mode
+            return super().train(mode)
+
+    model = a_model()
+    model.blocks[0].mlp.fc1 = Merging(model.config.dim, model.config.hidden)
+    model.train()
+    model.blocks[0].norm1.eval()
+    evaluate(model, a_set())
+    assert not model.blocks[0].mlp.fc1.merged and model.training
+    assert not model.blocks[0].norm1.training and model.blocks[0].norm2.training
+
+
+def test_sets_of_other_classes_are_no_pair():
+    """Label 0 is one thing here and another there: the accuracy would mean nothing."""
+    other = replace(a_set(), classes=tuple("bacd"))
+    with pytest.raises(ValueError, match="have other classes, or in another order"):
+        train(a_model(), a_set(), other, CONFIG)
+
+
+def test_a_wrapped_model_is_told_to_be_unwrapped():
+    with pytest.raises(ValueError, match=r"DataParallel is around the model: give model\.module"):
+        evaluate(torch.nn.DataParallel(a_model()), a_set())
+
+
 @pytest.mark.parametrize("seed", [None, 1.0, "0", np.int64(0)])
 def test_a_seed_that_is_no_int_is_refused(seed):
     with pytest.raises(ValueError, match=r"seed is .* it must be an int"):
