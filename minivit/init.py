@@ -256,8 +256,6 @@ def initialize_(model, base, attention, *, seed):
     for name, known in ((base, BASES), (attention, ATTENTION)):
         if name not in known:
             raise ValueError(f"{name!r} is not one of {', '.join(known)}")
-    if attention != "plain":
-        attention_layers(model)
     if attention == "impulse":
         from minivit.impulse import position_table
 

@@ -14,6 +14,7 @@ from minivit.__main__ import main
 from minivit.augment import Augment
 from minivit.data import ImageSet, epoch_batches, eval_batches
 from minivit.folders import FolderSet
+from minivit.ranks import Ranks
 from minivit.train import TrainConfig, evaluate, train
 
 SIZE = 64
@@ -247,6 +248,23 @@ def test_the_command_trains_and_two_processes_do_the_same(folder, tmp_path, caps
     lines = [line for line in said.splitlines() if line.startswith("epoch")]
     theirs = [line for line in done.stdout.splitlines() if line.startswith("epoch")]
     assert [x.rpartition(",")[0] for x in lines] == [x.rpartition(",")[0] for x in theirs]
+
+
+def test_of_several_processes_the_one_that_is_left_says_how_to_go_on(
+    folder, tmp_path, monkeypatch, capsys
+):
+    """gloo tells it no more than that a connection was closed."""
+
+    def cut_off(*_, **__):
+        raise RuntimeError("[pair.cc:545] Connection closed by peer")
+
+    monkeypatch.setattr("minivit.ranks.join", lambda device: Ranks(1, 2))
+    monkeypatch.setattr(sys.modules["minivit.train"], "train", cut_off)
+    words = ["train-folder", str(folder / "train"), str(folder / "validation"), *COMMAND]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "closed by peer" in said and "another process has ended" in said
+    assert "checkpoint.safetensors holds the last whole epoch: start the same again" in said
 
 
 def test_other_classes_in_the_validation_folder_are_an_error(folder, tmp_path, capsys):

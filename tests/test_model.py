@@ -248,6 +248,8 @@ def test_a_damaged_or_foreign_model_file_is_refused(tmp_path):
     "change, sentence",
     [
         ({"patch_size": 5}, r"patch_size 5 does not divide image_size 16; \[1, 2, 4, 8, 16\] do"),
+        # Not a second more than for a size of pictures: a file may say anything.
+        ({"image_size": 10**30, "patch_size": 7}, "patch_size 7 does not divide image_size 1000"),
         ({"heads": 5}, "dim 32 is not divisible by heads 5"),
         ({"dim": 30, "heads": 3, "positions": "sincos"}, "not divisible by 4"),
         ({"pool": "max"}, "pool is 'max'"),
