@@ -126,6 +126,8 @@ def recorded_on(runs):
 
     Raises ValueError for no runs.
     """
+    if not runs:
+        raise ValueError("no runs: a picture of recorded runs is made of some")
     names, machines, commits = (
         sorted(set(values))
         for values in (

@@ -203,6 +203,8 @@ def test_final_runs_are_those_of_one_arm_at_its_rate(monkeypatch):
 
 def test_a_picture_names_the_commits_of_its_runs_or_how_many_they_are():
     few = [replace(STUDY[0], commit=letter * 40) for letter in "bab"]
+    with pytest.raises(ValueError, match="no runs: a picture of recorded runs"):
+        recorded_on([])
     assert recorded_on(few).endswith("recorded on none, code aaaaaaaa and bbbbbbbb")
     many = [replace(STUDY[0], commit=letter * 40) for letter in "abcdd"]
     assert recorded_on(many).endswith("code of 4 commits")
