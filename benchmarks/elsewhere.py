@@ -23,7 +23,7 @@ from benchmarks.study import (
 from benchmarks.wording import VARIANTS, length
 from minivit.evidence import points, verdict
 
-# What the recipe's network may start with in one of these runs; not all of them have every one.
+# Variants that change the start alone, and not the network, its images or its training.
 STARTS = dict.fromkeys(
     (
         *("", "patch_scale=0.25", "positions=shuffled", CENTRED, SCALED, ONLY_CENTRED),

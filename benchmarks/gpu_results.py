@@ -38,7 +38,7 @@ MARK_NOTE = (
     "Seconds: each run had the device for itself; validation is in them, and compilation in those "
     "of a process's first run; the checkpoints that follow some epochs are not."
 )
-ROUNDED = "{} of these runs were rounded to half the bytes once, on their way to another machine."
+ROUNDED = "Rounded to half the bytes on the way to another machine: {} of {} runs."
 RUN_NOTES = (
     "Seconds of an epoch with validation, without the checkpoint that follows it. A process "
     "compiles in the first epoch of its first run, and for longer on a machine that never did.",
@@ -67,7 +67,7 @@ def mark_sections(entries):
             own = [r for r in found if r.variant in mark.candidates]
             rounded = [e for e in entries if e.get("rounded") and "record" in e]
             rounded = [r for r in records(rounded) if r.variant in mark.candidates]
-            notes = (MARK_NOTE, ROUNDED.format(len(rounded)))[: 1 + bool(rounded)]
+            notes = [MARK_NOTE] + [ROUNDED.format(len(rounded), len(own))] * bool(rounded)
             yield mark_section("on a GPU", own, mark, notes=notes)
 
 

@@ -146,7 +146,8 @@ def _seconds(runs):
             f"{min(spent):.0f} s, longest {max(spent):.0f} s), on {device}"
         )
     if moved:
-        yield f"{len(moved)} runs went from one device to another; their seconds are not quoted"
+        many = f"{len(moved)} of {len(runs)} runs"
+        yield f"went from one device to another, seconds not quoted: {many}"
 
 
 def time_to_sections(**_):

@@ -90,7 +90,7 @@ def _parser():
 def _compare(options):
     from tqdm import tqdm
 
-    from minivit.compare import DEFAULT_ARMS, Arm, compare, prepare
+    from minivit.compare import DEFAULT_ARMS, Arm, compare, how_many, prepare
     from minivit.data import cifar10
     from minivit.outcome import curves, table
     from minivit.recipes import pick_scale
@@ -110,8 +110,7 @@ def _compare(options):
         for seed in _unique(options.seeds)
     ]
     epochs = arms[0].recipe(recipe).training.epochs  # a variant that is none is said at once
-    if options.processes is not None and options.processes < 1:
-        raise ValueError(f"processes is {options.processes}; it must be at least 1")
+    processes = how_many(options.processes)
     folder = Path(options.out)
     print("reading the images; the first time they are decoded, which takes a while", flush=True)
     task = prepare(recipe, cifar10(options.data, options.source), folder, role=options.role)
@@ -120,7 +119,7 @@ def _compare(options):
         times = math.ceil(len(arms) / 2)
         print(f"two runs: {recipe.minutes}" + f"; so {times} times that" * (times > 1))
     with tqdm(total=len(arms) * epochs, unit="epoch") as bar:
-        records = compare(arms, task, processes=options.processes, progress=lambda *_: bar.update())
+        records = compare(arms, task, processes=processes, progress=lambda *_: bar.update())
         bar.update(bar.total - bar.n)
     text = table(records)
     print(f"\n{text}\n\nrecords in {folder}")

@@ -248,7 +248,13 @@ def position_gram(model) -> Float[Tensor, "token token"]:
 
     For minivit's and timm's ViT; ValueError for a model without `pos_embed`.
     """
-    if not torch.is_tensor(getattr(model, "pos_embed", None)):
-        raise ValueError(f"{type(model).__name__} has no table of positions called pos_embed")
-    positions = model.pos_embed.detach()[0].float().cpu()
+    positions = position_table(model)
     return positions @ positions.T / positions.shape[1]
+
+
+def position_table(model) -> Float[Tensor, "token dim"]:
+    """The rows of a model's `pos_embed`, in float32 on the CPU; ValueError where it has none."""
+    table = getattr(model, "pos_embed", None)
+    if not torch.is_tensor(table):
+        raise ValueError(f"{type(model).__name__} has no table of positions called pos_embed")
+    return table.detach()[0].float().cpu()

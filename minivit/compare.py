@@ -191,6 +191,15 @@ def checkpoint_path(arm, task, role=None):
     return folder / f"{name}.safetensors"
 
 
+def how_many(processes):
+    """The number of processes, where None is given too; ValueError for fewer than one."""
+    if processes is None:
+        return min(2, cpu_cores()) if pick_device().type == "cpu" else 1
+    if processes < 1:
+        raise ValueError(f"processes is {processes}; it must be at least 1")
+    return processes
+
+
 def compare(arms, task, *, processes=None, progress=None) -> list[Record]:
     """Runs all arms; returns their records in the order of `arms`.
 
@@ -201,10 +210,7 @@ def compare(arms, task, *, processes=None, progress=None) -> list[Record]:
     in this role or whose values its recipe does not take, RuntimeError where a run fails or its
     process dies; what is finished is kept.
     """
-    if processes is None:
-        processes = min(2, cpu_cores()) if pick_device().type == "cpu" else 1
-    if processes < 1:
-        raise ValueError(f"processes is {processes}; it must be at least 1")
+    processes = how_many(processes)
     for arm in arms:
         check_role(task.role, task.recipe, arm)
         arm.recipe(task.recipe)  # its ValueError comes before any process starts

@@ -192,7 +192,7 @@ def withstand(summaries, level=0.05, *, unanswered=0):
 
     Holm's correction (Scandinavian Journal of Statistics 6, 1979): the chance that any of those
     called True is a false one is at most `level`. unanswered: how many more were asked, and have
-    no runs yet; whatever comes out of them, who is True now was so among all.
+    no runs yet; whatever they will give, who is True stays True.
     """
     p = [p_value(summary) for summary in summaries]
     order = sorted(range(len(p)), key=p.__getitem__)

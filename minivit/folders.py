@@ -110,9 +110,7 @@ class _Reader(torch.utils.data.Dataset):
         file, label = self.samples[index]
         try:
             image = _open(file)
-        except (
-            Exception
-        ) as error:  # decoders fail in many ways: OSError, RuntimeError, struct.error
+        except Exception as error:  # decoders fail in many ways
             raise ValueError(
                 f"{file}: not a readable image ({error}); replace it, or take it away"
             ) from error

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from minivit.circuits import patch_grid, split_heads
+from minivit.circuits import patch_grid, position_table, split_heads
 from minivit.init import mimetic_, split_svd
 from minivit.layers import attention_layers
 from minivit.runtime import is_whole
@@ -100,9 +100,19 @@ def draw_offsets(heads, window, generator=None):
 
 
 def normalized_places(model, grid=None) -> Float[Tensor, "patch dim"]:
-    """The rows of the position table that belong to patches, as the first LayerNorm leaves them.
+    """The rows of `patch_rows` as the first LayerNorm leaves them; ValueError as in `impulse_`."""
+    places = patch_rows(model, grid)
+    if not places.isfinite().all():
+        raise ValueError("the position table has numbers that are not finite")
+    if (places - places.mean(0)).abs().max() < 1e-8:
+        raise ValueError("all patches have the same position; give the model its base first")
+    return F.layer_norm(places, places.shape[1:], eps=0.0)
 
-    ValueError as in `impulse_`.
+
+def patch_rows(model, grid=None) -> Float[Tensor, "patch dim"]:
+    """The rows of the position table that belong to patches.
+
+    ValueError for a model without a table, and for one with other rows than a grid of patches has.
     """
     rows, grid = position_table(model), patch_grid(model, grid)
     patches = math.prod(grid or _square(rows))
@@ -112,20 +122,7 @@ def normalized_places(model, grid=None) -> Float[Tensor, "patch dim"]:
             f"the position table has {len(rows)} rows; {kind} and at most a class token before it "
             f"are expected{'' if grid else ', or give grid=(rows, columns)'}"
         )
-    places = rows[-patches:]
-    if not places.isfinite().all():
-        raise ValueError("the position table has numbers that are not finite")
-    if (places - places.mean(0)).abs().max() < 1e-8:
-        raise ValueError("all patches have the same position; give the model its base first")
-    return F.layer_norm(places, places.shape[1:], eps=0.0)
-
-
-def position_table(model) -> Float[Tensor, "row dim"]:
-    """The model's table of positions; ValueError where it has none called pos_embed."""
-    table = getattr(model, "pos_embed", None)
-    if not torch.is_tensor(table):
-        raise ValueError(f"{type(model).__name__} has no table of positions called pos_embed")
-    return table.detach()[0].float().cpu()
+    return rows[-patches:]
 
 
 def _square(places):

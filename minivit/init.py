@@ -256,9 +256,9 @@ def initialize_(model, base, attention, *, seed):
     for name, known in ((base, BASES), (attention, ATTENTION)):
         if name not in known:
             raise ValueError(f"{name!r} is not one of {', '.join(known)}")
-    if attention == "impulse":
-        from minivit.impulse import position_table
+    if attention == "impulse":  # bases ask about attention, and not about positions
+        from minivit.impulse import patch_rows
 
-        position_table(model)
+        patch_rows(model)
     BASES[base](model, generator=stream(seed, "weights"))
     return ATTENTION[attention](model, generator=stream(seed, "attention"))

@@ -48,10 +48,9 @@ def load_pretrained(name_or_path: str | Path, *, heads: int | None = None) -> Vi
     taken as 1e-6, the number of heads, with a warning, as that of ViT-Tiny, Small and Base where
     dim and depth are theirs; for other sizes give `heads`. Of a class token it is taken that the
     head reads it (timm can average over all tokens beside one), and of the MLP that it has GELU.
-    What DataParallel and torch.compile put
-    before every name, "module." and "_orig_mod.", is taken off. Raises ValueError where heads is
-    missing or contradicts the file, and for a file that is damaged, not the entry's, or not
-    strictly such a ViT.
+    What DataParallel and torch.compile put before every name, "module." and "_orig_mod.", is taken
+    off. Raises ValueError where heads is missing or contradicts the file, and for a file that is
+    damaged, not the entry's, or not strictly such a ViT.
     """
     file = open_checkpoint(name_or_path)
     model = vit_of(file, heads)

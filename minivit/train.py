@@ -273,8 +273,8 @@ def _check_fits(model, image_set):
         kind = f"{type(model).__module__.partition('.')[0]}'s {type(model).__name__}"
         if isinstance(getattr(getattr(model, "module", None), "config", None), ViTConfig):
             raise ValueError(
-                f"{kind} is around the model: give model.module, and for several "
-                "processes start the script with torchrun, which train() wraps it for"
+                f"{kind} is around the model: give model.module. For several GPUs start the script "
+                "with torchrun; train() does the rest"
             )
         raise ValueError(f"{kind} has no ViTConfig of minivit; minivit trains its own ViT")
     if not hasattr(image_set, "image_shape"):

@@ -221,6 +221,10 @@ def test_a_mark_is_missing_until_its_last_seed(mark, where):
         titles = [section.title for section in mark_sections(entries)]
         named = f"Time to {100 * mark.accuracy:.0f} % on a GPU"
         assert titles == ([] if mark is CPU else [named])
+    if mark is not CPU:
+        entries[-1]["rounded"] = [7]
+        (section,) = mark_sections(entries)
+        assert f"another machine: 1 of {1 + len(seeds)} runs." in section.notes[-1]
 
 
 def test_a_measurement_that_failed_is_no_table(tmp_path, monkeypatch):

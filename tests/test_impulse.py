@@ -317,6 +317,9 @@ def test_tables_that_are_none():
     with pytest.raises(ValueError, match="7 rows; a grid of 8 × 8 and at most a class token"):
         minivit.impulse.impulse_(fresh)
     weight = fresh.blocks[0].attn.qkv.weight.clone()
+    with pytest.raises(ValueError, match="7 rows; a grid of 8 × 8"):
+        minivit.init.initialize_(fresh, "torch_default", "impulse", seed=0)
+    assert torch.equal(fresh.blocks[0].attn.qkv.weight, weight), "nor has the base been written"
     assert torch.equal(weight, fresh.blocks[0].attn.qkv.weight)
 
 

@@ -74,7 +74,7 @@ def test_seconds_of_one_device_are_not_mixed_with_those_of_another():
     epochs = len(found[0].epochs)
     assert one.startswith(f"{epochs} s of training a run, mean of 4 (") and "on a card" in one
     assert other.startswith(f"{10 * epochs} s of training a run, mean of 5 (")
-    assert moved == "1 runs went from one device to another; their seconds are not quoted"
+    assert moved == "went from one device to another, seconds not quoted: 1 of 10 runs"
 
 
 def test_one_good_seed_is_not_enough():
